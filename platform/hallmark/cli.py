@@ -1,0 +1,138 @@
+"""`hallmark …`: the command line, thin over the stages."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from hallmark.job import guarded
+
+_DATA_HELP = "folder <product>/[<part>/]<genuine|counterfeit>/..., a .csv or a .parquet"
+
+
+def main() -> None:
+    """Run one command and exit the process."""
+    arguments = _parser().parse_args()
+    sys.exit(guarded(lambda: arguments.run(arguments)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hallmark",
+        description="Tells a genuine product from a counterfeit by its photographs.",
+        epilog="Training, enrolment, evaluation and deployment run on Ray: `ray job submit --working-dir . "
+        "--runtime-env jobs/runtime_env.yaml -- python jobs/<job>.py --config jobs/configs/<run>.yaml`; every job has "
+        "--help.",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_demo(commands)
+    _add_data(commands)
+    _add_verdict(commands)
+    _add_keys(commands)
+    return parser
+
+
+def _add_demo(commands: argparse._SubParsersAction) -> None:
+    demo = commands.add_parser("demo", help="the whole way through on this machine: train, enrol, serve, ask")
+    demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the results (%(default)s)")
+    demo.add_argument("--data", type=Path, help=f"your photographs: {_DATA_HELP}; without it a small set is drawn")
+    demo.set_defaults(run=_demo)
+    serve = commands.add_parser("serve", help="keep the last demo's gallery answering over HTTP")
+    serve.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of that demo (%(default)s)")
+    serve.add_argument("--port", type=int, default=8000, help="on 127.0.0.1 (%(default)s)")
+    serve.set_defaults(run=_serve)
+
+
+def _add_data(commands: argparse._SubParsersAction) -> None:
+    data = commands.add_parser("data", help="photographs: draw a set of products")
+    actions = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    draw = actions.add_parser("draw", help="draw products, their counterfeits and unrelated pictures")
+    draw.add_argument("--config", metavar="FILE", help="YAML file of DrawConfig; see jobs/configs/draw_demo.yaml")
+    draw.add_argument("--set", metavar="A.B=VALUE", action="append", default=[], dest="overrides")
+    draw.add_argument("--out", type=Path, required=True, help="folder that the photographs are written to")
+    draw.set_defaults(run=_draw)
+
+
+def _add_verdict(commands: argparse._SubParsersAction) -> None:
+    verdict = commands.add_parser("verdict", help="examine photographs in this process, without a server")
+    verdict.add_argument("photographs", nargs="+", type=Path)
+    verdict.add_argument("--bundle", type=Path, required=True, help="folder of a calibrated bundle")
+    verdict.add_argument("--gallery", type=Path, required=True, help="the gallery, a folder ending in .lance")
+    verdict.add_argument("--json", action="store_true", help="whole verdicts as JSON lines")
+    verdict.set_defaults(run=_verdict)
+
+
+def _add_keys(commands: argparse._SubParsersAction) -> None:
+    keys = commands.add_parser("keys", help="bearer keys of the HTTP service")
+    actions = keys.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    add = actions.add_parser("add", help="make a key; it is shown once")
+    add.add_argument("name", help="whose key it is")
+    add.add_argument("--scope", action="append", choices=["verify", "enrol", "admin"], help="default: verify")
+    add.set_defaults(run=_add_key)
+    listing = actions.add_parser("list", help="the keys there are, without their secrets")
+    listing.set_defaults(run=_list_keys)
+    revoke = actions.add_parser("revoke", help="remove a key; it ends at once")
+    revoke.add_argument("key_id")
+    revoke.set_defaults(run=_revoke_key)
+    for action in (add, listing, revoke):
+        action.add_argument("--file", type=Path, default=Path("keys.json"), help="the key file (%(default)s)")
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from hallmark.demo import Demo
+
+    Demo(arguments.out, arguments.data).run()
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from hallmark.demo import Demo
+
+    Demo(arguments.out, None).serve(arguments.port)
+
+
+def _draw(arguments: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from hallmark.config import load_config
+    from hallmark.data.synthetic import DrawConfig, draw_set, plan
+
+    config = load_config(DrawConfig, arguments.config, arguments.overrides)
+    with tqdm(total=len(plan(config)), desc="drawing", unit="photo", mininterval=2, ascii=True) as bar:
+        table = draw_set(config, arguments.out, os.cpu_count() or 1, progress=lambda done, _: bar.update(done - bar.n))
+    print(f"drawn: {table}")
+
+
+def _verdict(arguments: argparse.Namespace) -> None:
+    from hallmark.evaluation.protocol import examine_files
+    from hallmark.evaluation.tables import VerdictRow, verdict_table
+
+    verdicts = examine_files(arguments.bundle, arguments.gallery, arguments.photographs)
+    if arguments.json:
+        for verdict in verdicts:
+            print(verdict.model_dump_json())
+        return
+    rows = [VerdictRow(str(path), None, verdict) for path, verdict in zip(arguments.photographs, verdicts, strict=True)]
+    print(verdict_table(rows))
+
+
+def _add_key(arguments: argparse.Namespace) -> None:
+    from hallmark.serving.auth import Scope, add_key
+
+    token = add_key(arguments.file, arguments.name, [Scope(scope) for scope in arguments.scope or ["verify"]])
+    print(f"{token}\nThis key is shown once; {arguments.file} holds its hash alone.", file=sys.stdout)
+
+
+def _list_keys(arguments: argparse.Namespace) -> None:
+    from hallmark.serving.auth import read_keys
+
+    for key in read_keys(arguments.file):
+        print(f"{key.key_id}  {', '.join(key.scopes):20}  {key.name}")
+
+
+def _revoke_key(arguments: argparse.Namespace) -> None:
+    from hallmark.serving.auth import revoke_key
+
+    revoke_key(arguments.file, arguments.key_id)
+    print(f"revoked {arguments.key_id}")

@@ -1,0 +1,1 @@
+"""Photographs into clean, split, augmented batches."""

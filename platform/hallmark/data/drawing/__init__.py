@@ -1,0 +1,1 @@
+"""How the drawn products look: textures, lettering, surfaces, light and camera."""

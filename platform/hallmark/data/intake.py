@@ -1,0 +1,245 @@
+"""Photographs on their way into a manifest: opened, cleaned of faults and copies, sorted into items."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from hallmark.config import Config
+from hallmark.data.decode import DecodeLimits, decode
+from hallmark.data.duplicates import THUMBNAIL_SIDE_PX, near_duplicate_clusters, thumbnail
+from hallmark.data.listing import Listed, Listing, Rejected, read_bytes
+from hallmark.data.splits import SplitConfig
+from hallmark.errors import DataError, DecodeError
+from hallmark.types import Authenticity
+
+_NAMED_AT_MOST = 10
+
+
+class ImportConfig(Config):
+    """What an import reads, what it refuses and how it splits."""
+
+    source: str = Field(description="folder, .csv or .parquet; a path or any fsspec URI")
+    out: str = Field(description="local folder that manifest.parquet and quarantine.parquet go to")
+    limits: DecodeLimits = Field(DecodeLimits(), description="what a photograph may be")
+    incomplete: Literal["error", "skip"] = Field(
+        "error", description="what happens to products that lack genuine or counterfeit items: stop, or leave them out"
+    )
+    min_items: int = Field(
+        3, ge=1, le=1000, description="items wanted of each authenticity of a product (1 to 1000); 3 = one a role"
+    )
+    splits: SplitConfig = Field(SplitConfig(), description="shares of train, val and test")
+    duplicate_correlation: float = Field(
+        0.995,
+        gt=0.5,
+        lt=1,
+        description="photographs whose 64 px thumbnails correlate above this are one item (0.5 to 1)",
+    )
+
+
+def _no_thumbnail() -> np.ndarray:
+    return np.zeros((THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX), dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What opening one photograph tells; `reason` is empty where it is sound.
+
+    `width` and `height` in px after EXIF orientation; `thumbnail` (64, 64) uint8 grey, zeros where it is not sound.
+    """
+
+    image_id: str
+    width: int = 0
+    height: int = 0
+    thumbnail: np.ndarray = field(default_factory=_no_thumbnail)
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """What a photograph's source says, beside what opening it told."""
+
+    listed: Listed
+    inspected: Inspected
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        return self.listed.product, self.listed.part, self.listed.authenticity
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        return (*self.place, self.listed.item_id, self.listed.uri)
+
+
+def inspect_photograph(data: bytes, limits: DecodeLimits) -> Inspected:
+    """Identify, decode and measure one photograph; what is wrong with it is returned, never raised."""
+    image_id = hashlib.sha256(data).hexdigest()
+    try:
+        image = decode(data, limits)
+    except DecodeError as error:
+        return Inspected(image_id, reason=error.reason, detail=str(error))
+    height, width, _ = image.shape
+    return Inspected(image_id, width, height, thumbnail(image))
+
+
+def inspect_uri(uri: str, limits: DecodeLimits) -> Inspected:
+    """`inspect_photograph` of a file; one that cannot be read has the reason `unreadable`."""
+    try:
+        data = read_bytes(uri, limits.max_bytes)
+    except DataError as error:
+        return Inspected("", reason="unreadable", detail=str(error))
+    return inspect_photograph(data, limits)
+
+
+def sound(listing: Listing, inspected: Sequence[Inspected]) -> tuple[list[Photograph], list[Rejected]]:
+    """Part the photographs that can be used, in a fixed order, from the files that cannot."""
+    photographs = []
+    faults = list(listing.rejected)
+    for entry, seen in zip(listing.photographs, inspected, strict=True):
+        if seen.reason:
+            faults.append(Rejected(entry.uri, seen.reason, seen.detail))
+        elif entry.box and (entry.box[2] > seen.width or entry.box[3] > seen.height):
+            detail = f"found the box {entry.box}; wanted it within {seen.width} x {seen.height} px"
+            faults.append(Rejected(entry.uri, "box", detail))
+        else:
+            photographs.append(Photograph(entry, seen))
+    return sorted(photographs, key=lambda photograph: photograph.order), faults
+
+
+def refuse_contradictions(photographs: Sequence[Photograph]) -> None:
+    """Stop where the same bytes stand under two products or two authenticities.
+
+    Raises:
+        DataError: names both files of each such pair.
+    """
+    first: dict[str, Listed] = {}
+    clashes = []
+    for photograph in photographs:
+        one, other = first.setdefault(photograph.inspected.image_id, photograph.listed), photograph.listed
+        if (one.product, one.authenticity) != (other.product, other.authenticity):
+            clashes.append(f"{one.uri} ({_label(one)}) and {other.uri} ({_label(other)})")
+    if clashes:
+        raise DataError(
+            f"the same photograph is under two labels: {some(clashes)}; remove each from where it does not belong"
+        )
+
+
+def without_copies(photographs: Sequence[Photograph]) -> tuple[list[Photograph], list[Rejected]]:
+    """Keep the first of photographs with the same bytes."""
+    kept: dict[str, Photograph] = {}
+    faults = []
+    for photograph in photographs:
+        first = kept.setdefault(photograph.inspected.image_id, photograph)
+        if first is not photograph:
+            faults.append(Rejected(photograph.listed.uri, "duplicate", f"duplicate of {first.listed.uri}"))
+    return list(kept.values()), faults
+
+
+def with_items(photographs: Sequence[Photograph], correlation: float) -> tuple[list[Photograph], list[str]]:
+    """Give every photograph an item_id that no other product or authenticity has.
+
+    Returns:
+        The photographs, sorted, and notices about given ids that had to be told apart.
+    """
+    owners: dict[str, set[str]] = defaultdict(set)
+    places: dict[tuple[str, str, str], list[Photograph]] = defaultdict(list)
+    for photograph in photographs:
+        places[photograph.place].append(photograph)
+        owners[photograph.listed.item_id].add(_label(photograph.listed))
+    shared = {item for item, labels in owners.items() if item and len(labels) > 1}
+    items = []
+    for place, members in places.items():
+        names = _cluster_names(place, [each for each in members if not each.listed.item_id], correlation, set(owners))
+        for photograph in members:
+            given = photograph.listed.item_id
+            own = f"{_label(photograph.listed)}/{given}" if given in shared else given
+            items.append(replace(photograph, listed=replace(photograph.listed, item_id=own or next(names))))
+    notices = []
+    if shared:
+        names_shared = some(sorted(shared))
+        notices.append(
+            f"item_id {names_shared}: found under several products or authenticities; taken as different items"
+        )
+    return sorted(items, key=lambda photograph: photograph.order), notices
+
+
+def complete(
+    photographs: Sequence[Photograph], config: ImportConfig
+) -> tuple[list[Photograph], list[Rejected], list[str]]:
+    """Leave out, or refuse, the products that lack items of either authenticity.
+
+    Raises:
+        DataError: products are incomplete and `incomplete` is `error`; names each with its counts.
+    """
+    lacking, num_products = _lacking(photographs, config.min_items)
+    if lacking and config.incomplete == "error":
+        listed = "; ".join(f"{product}: {found} items" for product, found in lacking.items())
+        raise DataError(
+            f"{config.source}: {len(lacking)} of {num_products} products are incomplete: {listed}; wanted at least "
+            f"{config.min_items} genuine and {config.min_items} counterfeit items of each (min_items; near-duplicates "
+            "count as one item); add photographs, or leave these products out with --set incomplete=skip"
+        )
+    notices = [
+        f"product {product} is left out: found {found} items; wanted {config.min_items} of each"
+        for product, found in lacking.items()
+    ]
+    left_out = [photograph.listed for photograph in photographs if photograph.listed.product in lacking]
+    faults = [
+        Rejected(entry.uri, "incomplete product", f"{entry.product}: found {lacking[entry.product]} items")
+        for entry in left_out
+    ]
+    kept = [photograph for photograph in photographs if photograph.listed.product not in lacking]
+    return kept, faults, notices
+
+
+def thumbnails_of(photographs: Sequence[Photograph]) -> np.ndarray:
+    """(N, 64, 64) uint8."""
+    return np.stack([photograph.inspected.thumbnail for photograph in photographs])
+
+
+def some(names: Sequence[str]) -> str:
+    """The first names of a list that may be long."""
+    more = len(names) - _NAMED_AT_MOST
+    return "; ".join(names[:_NAMED_AT_MOST]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _cluster_names(
+    place: tuple[str, str, str], photographs: list[Photograph], correlation: float, taken: set[str]
+) -> Iterator[str]:
+    """A name for each photograph's near-duplicate cluster, numbered in the order of the photographs."""
+    if not photographs:
+        return
+    prefix = "/".join(word for word in place if word)
+    free = (name for name in (f"{prefix}/{number:04d}" for number in count()) if name not in taken)
+    names: dict[int, str] = {}
+    for cluster in near_duplicate_clusters(thumbnails_of(photographs), correlation).tolist():
+        if cluster not in names:
+            names[cluster] = next(free)
+        yield names[cluster]
+
+
+def _lacking(photographs: Sequence[Photograph], min_items: int) -> tuple[dict[str, str], int]:
+    """The counts, in words, of each product with too few items, and how many products there are."""
+    items: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for photograph in photographs:
+        if photograph.listed.authenticity != Authenticity.UNRELATED:
+            items[photograph.listed.product][photograph.listed.authenticity].add(photograph.listed.item_id)
+    wanted = (Authenticity.GENUINE, Authenticity.COUNTERFEIT)
+    lacking = {
+        product: " and ".join(f"{len(found[label])} {label}" for label in wanted)
+        for product, found in sorted(items.items())
+        if min(len(found[label]) for label in wanted) < min_items
+    }
+    return lacking, len(items)
+
+
+def _label(listed: Listed) -> str:
+    return "/".join(word for word in (listed.product, listed.authenticity) if word)

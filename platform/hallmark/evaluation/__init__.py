@@ -1,0 +1,1 @@
+"""Measures verdicts against the truth and writes the figures, tables and report."""

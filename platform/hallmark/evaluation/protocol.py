@@ -1,0 +1,194 @@
+"""Calibration and examination of a manifest's photographs, by the code that serving runs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from hallmark.config import Config
+from hallmark.data.manifest import manifest_hash, read_bytes, read_manifest, rows_with
+from hallmark.errors import DataError, DecodeError
+from hallmark.evaluation.metrics import Examined
+from hallmark.gallery.describe import Describer, Outcome
+from hallmark.gallery.index import GalleryIndex
+from hallmark.gallery.store import Gallery, Reference, enrolable, open_gallery, write_references
+from hallmark.training.bundle import Bundle, open_bundle, write_calibration
+from hallmark.training.run import RunConfig
+from hallmark.types import Authenticity, Described, Role, Verdict
+from hallmark.verdict.calibration import (
+    Calibration,
+    CalibrationConfig,
+    Sample,
+    calibration_of,
+    fit_calibration,
+    fit_match_threshold,
+)
+from hallmark.verdict.decide import DecisionConfig, examine
+from hallmark.verdict.evidence import weigh
+from hallmark.verdict.matching import mutual_cosines
+
+Describe = Callable[[Bundle, list[str]], Iterable[Outcome]]
+"""Describes photographs by URI, in order: on the cluster or in this process."""
+
+_FOREIGN_PAIRS = 2000
+_IN_DOMAIN = (Authenticity.GENUINE, Authenticity.COUNTERFEIT)
+
+
+class TrainJob(RunConfig):
+    """A training run and the calibration that follows it."""
+
+    calibration: CalibrationConfig = CalibrationConfig()
+
+
+class EvaluateConfig(Config):
+    """Which photographs are examined, with what."""
+
+    manifest: str = Field(description="path of manifest.parquet")
+    bundle: str = Field(description="folder of the bundle, calibrated")
+    gallery: str = Field(description="the gallery, a folder ending in .lance")
+    gallery_version: int | None = Field(None, ge=1, description="null: the latest")
+    out: str = Field(description="folder for report.html, metrics.json, metrics.md and verdicts.csv")
+    role: Role = Field(Role.TEST, description="photographs of this role are examined")
+    decision: DecisionConfig = DecisionConfig()
+    num_workers: int = Field(1, ge=1, description="actors that describe photographs")
+    seed: int = Field(0, ge=0, description="of the bootstrap intervals")
+    num_examples: int = Field(12, ge=0, description="photographs shown with their matched cues in the report")
+
+
+def calibrate(bundle: Bundle, config: CalibrationConfig, describe: Describe) -> Bundle:
+    """Fit every threshold on the validation photographs of the bundle's manifest, against its training photographs.
+
+    Raises:
+        DataError: there are too few validation photographs.
+    """
+    table = read_manifest(Path(bundle.run.manifest))
+    enrolled = rows_with(table, (Role.TRAIN, Role.REFERENCE), _IN_DOMAIN)
+    judged = rows_with(table, (Role.VAL,), _IN_DOMAIN)
+    if not judged.num_rows:
+        raise DataError(f"{bundle.run.manifest}: no photograph has the role val; wanted some to calibrate on")
+    outcomes = list(describe(bundle, [*enrolled.column("uri").to_pylist(), *judged.column("uri").to_pylist()]))
+    references = enrolable(enrolled, outcomes[: enrolled.num_rows])
+    queries = [
+        (row, outcome.described)
+        for row, outcome in zip(judged.to_pylist(), outcomes[enrolled.num_rows :], strict=True)
+        if outcome.described is not None
+    ]
+    foreign = _foreign_cosines(references, queries, bundle.run.seed)
+    threshold_match = fit_match_threshold(foreign, config.match_quantile)
+    with tempfile.TemporaryDirectory() as folder:
+        gallery = write_references(f"{folder}/calibration.lance", references, bundle.bundle_id, bundle.embedding_id)
+        index = GalleryIndex(gallery)
+        samples = [_sample(row, query, index, threshold_match, config.num_candidates) for row, query in queries]
+    fitted = fit_calibration(
+        [sample for sample in samples if sample is not None],
+        threshold_match,
+        config,
+        manifest_hash(table),
+        bundle.run.seed,
+    )
+    return write_calibration(bundle.path, fitted.model_dump(mode="json"))
+
+
+def examine_photographs(
+    bundle: Bundle, gallery: Gallery, config: EvaluateConfig, describe: Describe
+) -> tuple[list[Examined], list[Outcome]]:
+    """Verdicts about every photograph of a role, unrelated ones too.
+
+    Returns:
+        The examined ones, and those that could not be read.
+    """
+    calibration = config.decision.resolve(calibration_of(bundle))
+    table = rows_with(read_manifest(Path(config.manifest)), (config.role,), (*_IN_DOMAIN, Authenticity.UNRELATED))
+    if not table.num_rows:
+        raise DataError(f"{config.manifest}: no photograph has the role {config.role}; nothing to examine")
+    index = GalleryIndex(gallery)
+    examined, unread = [], []
+    for row, outcome in zip(table.to_pylist(), describe(bundle, table.column("uri").to_pylist()), strict=True):
+        if outcome.described is None:
+            unread.append(outcome)
+        else:
+            examined.append(_examine(row, outcome.described, index, calibration, bundle.bundle_id))
+    return examined, unread
+
+
+def examine_files(bundle_path: Path, gallery_uri: Path, photographs: Sequence[Path]) -> list[Verdict]:
+    """Verdicts about photographs of unknown authenticity, in this process.
+
+    Raises:
+        BundleError, GalleryError: what is wrong with them.
+        DataError, DecodeError: a photograph cannot be read; names it.
+    """
+    bundle = open_bundle(bundle_path)
+    calibration = calibration_of(bundle)
+    index = GalleryIndex(open_gallery(gallery_uri, None, bundle.embedding_id))
+    describer = Describer(bundle)
+    verdicts = []
+    for path in photographs:
+        data = read_bytes(str(path))
+        try:
+            described = describer.describe([describer.read(data, thumbnail=False)])[0]
+        except DecodeError as error:
+            raise DecodeError(error.reason, f"{path}: {error}") from None
+        verdicts.append(_judge(described, index, calibration, bundle.bundle_id))
+    return verdicts
+
+
+def _judge(query: Described, index: GalleryIndex, calibration: Calibration, bundle_id: str) -> Verdict:
+    began = perf_counter()
+    retrieved = index.retrieve(query.descriptor, calibration.num_candidates)
+    found = perf_counter()
+    cues = index.gallery.local([candidate.row for candidate in retrieved.candidates])
+    verdict = examine(query, retrieved, cues, calibration, bundle_id)
+    timings = {"retrieve": 1e3 * (found - began), "verify": 1e3 * (perf_counter() - found)}
+    return verdict.model_copy(update={"timings_ms": timings})
+
+
+def _examine(
+    row: dict[str, Any], query: Described, index: GalleryIndex, calibration: Calibration, bundle_id: str
+) -> Examined:
+    return Examined(
+        image_id=row["image_id"],
+        uri=row["uri"],
+        product=row["product"] or None,
+        part=row["part"],
+        authenticity=row["authenticity"],
+        item_id=row["item_id"],
+        source_id=row["source_id"],
+        verdict=_judge(query, index, calibration, bundle_id),
+    )
+
+
+def _sample(
+    row: dict[str, Any], query: Described, index: GalleryIndex, threshold_match: float, num_candidates: int
+) -> Sample | None:
+    retrieved = index.retrieve(query.descriptor, num_candidates)
+    cues = index.gallery.local([candidate.row for candidate in retrieved.candidates])
+    score = weigh(query, retrieved, cues, threshold_match).score
+    if score is None:
+        return None
+    return Sample(
+        score=score,
+        genuine=row["authenticity"] == Authenticity.GENUINE,
+        global_similarity=retrieved.global_similarity,
+        item_id=row["item_id"],
+    )
+
+
+def _foreign_cosines(
+    references: list[Reference], queries: list[tuple[dict[str, Any], Described]], seed: int
+) -> np.ndarray:
+    """Mutual-nearest-neighbour cosines of random pairs of different products."""
+    rng = np.random.default_rng(seed)
+    cosines = [np.empty(0, dtype=np.float32)]
+    for _ in range(_FOREIGN_PAIRS if references and queries else 0):
+        row, query = queries[rng.integers(len(queries))]
+        reference = references[rng.integers(len(references))]
+        if reference.product != row["product"]:
+            cosines.append(mutual_cosines(query.local, reference.described.local))
+    return np.concatenate(cosines)

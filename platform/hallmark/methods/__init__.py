@@ -1,0 +1,1 @@
+"""Network, losses and what the training batches need, one method a file."""

@@ -1,0 +1,68 @@
+"""The contract every method keeps: no device, rank or Ray knowledge."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from hallmark.config import Config
+from hallmark.types import Batch
+
+Gather = Callable[[Tensor], Tensor]
+"""Joins a tensor's rows over all workers, with gradient; the identity for one worker."""
+
+
+def alone(rows: Tensor) -> Tensor:
+    """The gather of a single worker."""
+    return rows
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """Named loss terms and their weights."""
+
+    terms: dict[str, Tensor]
+    weights: dict[str, float]
+
+    @property
+    def total(self) -> Tensor:
+        """() the weighted sum."""
+        return sum(self.weights[name] * term for name, term in self.terms.items())
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What a method says of a batch of images. Positions: (x, y) as fractions of the network input."""
+
+    descriptor: Tensor
+    """(B, D) float32, unit norm."""
+    local: Tensor
+    """(B, T, l) float32, unit norm: local descriptors at the cues."""
+    positions: Tensor
+    """(B, T, 2) float32 in (0, 1)."""
+
+
+class Method(nn.Module, ABC):
+    """Built from its frozen config; trained through `forward`, which is `training_loss`."""
+
+    config: Config
+
+    @abstractmethod
+    def training_loss(self, batch: Batch, gather: Gather = alone, progress: float = 1.0) -> LossTerms:
+        """Loss terms of a batch.
+
+        Args:
+            batch: this worker's share of the global batch.
+            gather: joins rows over workers, so that losses over pairs see the global batch.
+            progress: share of training that is done, 0 to 1, for losses that join later.
+        """
+
+    @abstractmethod
+    def embed(self, images: Tensor) -> Embedding:
+        """Describe images (B, 3, H, W) for retrieval and verification."""
+
+    def forward(self, batch: Batch, gather: Gather = alone, progress: float = 1.0) -> LossTerms:
+        return self.training_loss(batch, gather, progress)

@@ -1,0 +1,218 @@
+"""A trained method on disk: all that serving needs, loaded without unpickling."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hallmark.config import Config, to_yaml, validate
+from hallmark.data.decode import DecodeLimits
+from hallmark.data.preprocess import Preprocessing
+from hallmark.errors import BundleError, OutputError, WeightsError
+from hallmark.methods.fod import FoD
+from hallmark.training.run import RunConfig
+
+_DESCRIBING = ("weights.safetensors", "config.yaml", "preprocessing.yaml", "classes.json")
+_FILES = (*_DESCRIBING, "metrics.json", "provenance.json")
+_CALIBRATION = "calibration.json"
+
+
+class InputConfig(Config):
+    """preprocessing.yaml: what happens to a photograph before the network sees it."""
+
+    limits: DecodeLimits
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle. Weights are read only when the method is built."""
+
+    path: Path
+    bundle_id: str
+    """Hash of everything in it, 16 hex digits; goes into every verdict."""
+    embedding_id: str
+    """Hash of what decides a descriptor (weights, configuration, preprocessing); a gallery is bound to it."""
+    run: RunConfig
+    input: InputConfig
+    products: list[str]
+    calibration: dict[str, Any] | None
+    """As the calibration stage wrote it; None before that."""
+    metrics: dict[str, Any]
+    provenance: dict[str, Any]
+
+    def build_method(self, device: torch.device | str = "cpu") -> FoD:
+        """The trained network in evaluation mode.
+
+        Raises:
+            BundleError: weights.safetensors is damaged or of another network.
+            WeightsError: a weight is not finite.
+        """
+        method = FoD(self.run.method, load_weights=False)
+        file = self.path / "weights.safetensors"
+        try:
+            weights = load_file(file)
+            method.load_state_dict(weights)
+        except (SafetensorError, RuntimeError, OSError) as error:
+            raise BundleError(
+                f"{file}: does not fit the network of config.yaml: {str(error).splitlines()[0]}"
+            ) from None
+        for name, weight in weights.items():
+            if not torch.isfinite(weight).all():
+                raise WeightsError(f"{file}: {name} holds values that are not finite; train or fetch the bundle again")
+        return method.to(device).eval()
+
+
+def write_bundle(
+    out: str | Path,
+    weights: Mapping[str, Tensor],
+    run: RunConfig,
+    products: list[str],
+    metrics: dict[str, Any],
+    provenance: dict[str, Any],
+) -> Bundle:
+    """Write a bundle without calibration, whole or not at all, in place of one that is there.
+
+    Raises:
+        OutputError: the folder cannot be written, or holds something that is no bundle.
+    """
+    out = Path(out)
+    if out.exists() and not (out / "config.yaml").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{out}: exists and is no bundle; wanted a new folder or a bundle to replace")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror}); wanted a writable folder for `out`") from None
+    try:
+        save_file({name: weight.detach().cpu().contiguous() for name, weight in weights.items()}, draft / _FILES[0])
+        (draft / "config.yaml").write_text(to_yaml(run))
+        (draft / "preprocessing.yaml").write_text(
+            to_yaml(InputConfig(limits=run.limits, preprocessing=run.preprocessing))
+        )
+        _write_json(draft / "classes.json", {"products": products})
+        _write_json(draft / "metrics.json", metrics)
+        _write_json(draft / "provenance.json", provenance | {"versions": library_versions()})
+        draft.chmod(0o755)
+        _put_in_place(draft, out)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"{out}: cannot be written ({error}); wanted a writable folder with room for it") from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return open_bundle(out)
+
+
+def write_calibration(path: str | Path, calibration: dict[str, Any]) -> Bundle:
+    """Add the calibration to a bundle, or replace it; the bundle_id changes, the embedding_id does not.
+
+    Raises:
+        BundleError: there is no whole bundle.
+        OutputError: the bundle's folder cannot be written.
+    """
+    file = open_bundle(path).path / _CALIBRATION
+    draft = file.with_suffix(".draft")
+    try:
+        _write_json(draft, calibration)
+        os.replace(draft, file)
+    except OSError as error:
+        raise OutputError(f"{file}: cannot be written ({error.strerror}); wanted a writable bundle") from None
+    return open_bundle(path)
+
+
+def open_bundle(path: str | Path) -> Bundle:
+    """Open and check a bundle.
+
+    Raises:
+        BundleError: it is missing, incomplete or cannot be read; names the file.
+    """
+    path = Path(path).resolve()
+    if not path.is_dir():
+        raise BundleError(f"{path}: no bundle there; wanted the folder that `jobs/train_fod.py` wrote (its key `out`)")
+    missing = [name for name in _FILES if not (path / name).is_file()]
+    if missing:
+        raise BundleError(f"{path}: is no whole bundle, {', '.join(missing)} missing; train again or copy it whole")
+    run = validate(RunConfig, _read(path / "config.yaml"), str(path / "config.yaml"))
+    input_config = validate(InputConfig, _read(path / "preprocessing.yaml"), str(path / "preprocessing.yaml"))
+    calibration = path / _CALIBRATION
+    names = [*_FILES, *([_CALIBRATION] if calibration.is_file() else [])]
+    return Bundle(
+        path=path,
+        bundle_id=_hash_files(path, names),
+        embedding_id=_hash_files(path, list(_DESCRIBING)),
+        run=run,
+        input=input_config,
+        products=_read_products(path / "classes.json"),
+        calibration=_read(calibration) if calibration.is_file() else None,
+        metrics=_read(path / "metrics.json"),
+        provenance=_read(path / "provenance.json"),
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    names = ("hallmark", "torch", "timm", "numpy", "opencv-python-headless", "pillow", "ray", "pylance")
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _put_in_place(draft: Path, out: Path) -> None:
+    if not out.exists():
+        os.replace(draft, out)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
+    os.replace(out, old / out.name)
+    try:
+        os.replace(draft, out)
+    except BaseException:
+        os.replace(old / out.name, out)
+        old.rmdir()
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_json(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def _read_products(file: Path) -> list[str]:
+    products = _read(file).get("products")
+    if not isinstance(products, list) or not all(isinstance(product, str) for product in products):
+        raise BundleError(f"{file}: found {products!r} as products; wanted a list of names")
+    return products
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text())  # JSON is YAML
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BundleError(f"{file}: cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise BundleError(f"{file}: found a {type(content).__name__}; wanted a mapping")
+    return content
+
+
+def _hash_files(path: Path, names: list[str]) -> str:
+    digest = hashlib.sha256()
+    for name in names:
+        with (path / name).open("rb") as file:
+            digest.update(f"{name}\n{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]
