@@ -57,7 +57,8 @@ def photograph_stream(
     dataset = _in_order(pa.table({name: list(values) for name, values in columns.items()}), batch_size)
     load = partial(load_photographs, limits=limits, preprocessing=preprocessing, augmentation=augmentation)
     dataset = dataset.map_batches(load, batch_size=batch_size, batch_format="numpy")
-    return dataset.iter_batches(batch_size=batch_size, batch_format="numpy", prefetch_batches=2)
+    # An iterator, not Ray's iterable: a loop that takes an epoch's batches at a time must go on, not begin again.
+    return iter(dataset.iter_batches(batch_size=batch_size, batch_format="numpy", prefetch_batches=2))
 
 
 def _in_order(table: pa.Table, batch_size: int) -> ray.data.Dataset:
