@@ -1,0 +1,75 @@
+"""What all tests share: a working folder of their own, and a tiny bundle with random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from hallmark.config import validate
+from hallmark.methods.fod import FoD
+from hallmark.training.bundle import Bundle, write_bundle, write_calibration
+from hallmark.training.run import RunConfig
+from hallmark.verdict.calibration import Calibration
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test works in a folder of its own: a slip of a path must not reach the checkout."""
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def tiny_run() -> RunConfig:
+    """A run of the smallest FoD: 64 px, 16 tokens, 3 clusters."""
+    settings = {
+        "manifest": "manifest.parquet",
+        "out": "bundle",
+        "method": {
+            "backbone": {"name": "test_resnet", "pretrained": False, "stage": 3, "group_norm": True},
+            "aggregation": {"clusters": 3, "cluster_dim": 8, "token_dim": 8, "hidden": 16, "dropout": 0.0},
+            "decoder": {"hidden": 16, "local_dim": 8, "centred": True},
+        },
+        "preprocessing": {"side_px": 64},
+    }
+    return validate(RunConfig, settings, "tiny run")
+
+
+@pytest.fixture(scope="session")
+def calibration() -> Calibration:
+    """Thresholds that let both verdicts happen."""
+    return Calibration(
+        objective="F1, counterfeit positive",
+        num_candidates=5,
+        threshold_match=0.2,
+        threshold_global=-0.5,
+        threshold_genuine=0.0,
+        threshold_counterfeit=0.0,
+        threshold_interval=(-0.1, 0.1),
+        slope=2.0,
+        intercept=0.0,
+        f1=0.9,
+        num_genuine=10,
+        num_counterfeit=10,
+        data_hash="0123456789abcdef",
+    )
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, tiny_run: RunConfig, calibration: Calibration) -> Bundle:
+    """A calibrated bundle with random weights and two products."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("session") / "bundle"
+    write_bundle(path, FoD(tiny_run.method).state_dict(), tiny_run, ["a", "b"], {"epochs": []}, {"seed": 0})
+    return write_calibration(path, calibration.model_dump(mode="json"))
