@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -52,19 +53,20 @@ class FoD(Method):
         # Training follows both maps, so that the attention takes part; see embed() for the other case.
         cue_map = (normalise_map(tokens.attention) + normalise_map(kept_mass(aggregated.assignment))) / 2
         local, _ = self._local(tokens, cue_map)
-        descriptors, local = gather(aggregated.descriptor), gather(local)
+        descriptors, local = gather(aggregated.descriptor.float()), gather(local.float())
         identity, product = gather(batch["identity"]), gather(batch["product"])
         losses = self.config.losses
-        return LossTerms(
-            terms={
+        # Cosines of near-equal descriptors differ by less than what half precision can hold.
+        with torch.autocast(device_type=descriptors.device.type, enabled=False):
+            terms = {
                 "multi_similarity": self.multi_similarity(descriptors, identity),
                 "local_triplet": local_triplet_loss(descriptors, local, identity, product, losses.local_triplet),
-            },
-            weights={
-                "multi_similarity": losses.multi_similarity.weight,
-                "local_triplet": losses.local_triplet.weight if progress >= losses.local_triplet.start else 0.0,
-            },
-        )
+            }
+        weights = {
+            "multi_similarity": losses.multi_similarity.weight,
+            "local_triplet": losses.local_triplet.weight if progress >= losses.local_triplet.start else 0.0,
+        }
+        return LossTerms(terms, weights)
 
     def embed(self, images: Tensor) -> Embedding:
         tokens, aggregated = self._describe(images)
