@@ -36,7 +36,7 @@ _WORKER = re.compile(r"\x1b\[\d+m|\((RayTrainWorker|TrainController|MapWorker)[^
 """Colours and the name that Ray puts before a worker's line."""
 _CHATTER = ("Job submission server", "Job '", "-----", "Next steps", "Query the", "Request the", "ray job ", "Tailing ",
             "Running entrypoint", "INFO ", "core_worker.cc", "Progress bars disabled", "execution plan", "ray-data",
-            "dashboard_sdk", "Reporting training result", "Checkpoint successfully", "(pid=gcs_server)", "gcs_actor_scheduler")  # fmt: skip
+            "dashboard_sdk", "Reporting training result", "Checkpoint successfully", "(pid=gcs_server)")  # fmt: skip
 """What Ray says of itself, beside the job's own lines."""
 _CORRUPT_BYTES = 4000
 
