@@ -10,8 +10,8 @@ from hallmark.job import run_job
 
 def main(config_path: str | None, overrides: list[str]) -> None:
     config = load_config(ImportConfig, config_path, overrides)
-    ray.init(logging_level="WARNING")
     listing = list_photographs(config.source)
+    ray.init(logging_level="WARNING")
     inspected = inspect_photographs([photograph.uri for photograph in listing.photographs], config.limits)
     assembled = assemble(listing, inspected, config)
     write_import(assembled, config.out)

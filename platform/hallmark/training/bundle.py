@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -19,15 +19,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hallmark.config import Config, to_yaml, validate
+from hallmark.config import Config, config_hash, to_yaml, validate
 from hallmark.data.decode import DecodeLimits
 from hallmark.data.preprocess import Preprocessing
 from hallmark.errors import BundleError, OutputError, WeightsError
 from hallmark.methods.fod import FoD
 from hallmark.training.run import RunConfig
 
-_DESCRIBING = ("weights.safetensors", "config.yaml", "preprocessing.yaml", "classes.json")
-_FILES = (*_DESCRIBING, "metrics.json", "provenance.json")
+_DESCRIBING = ("weights.safetensors", "preprocessing.yaml")
+_FILES = (*_DESCRIBING, "config.yaml", "classes.json", "metrics.json", "provenance.json")
 _CALIBRATION = "calibration.json"
 
 
@@ -91,13 +91,7 @@ def write_bundle(
         OutputError: the folder cannot be written, or holds something that is no bundle.
     """
     out = Path(out)
-    if out.exists() and not (out / "config.yaml").is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out}: exists and is no bundle; wanted a new folder or a bundle to replace")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror}); wanted a writable folder for `out`") from None
+    draft = _draft_beside(out)
     try:
         save_file({name: weight.detach().cpu().contiguous() for name, weight in weights.items()}, draft / _FILES[0])
         (draft / "config.yaml").write_text(to_yaml(run))
@@ -114,6 +108,25 @@ def write_bundle(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return open_bundle(out)
+
+
+def check_place(out: str | Path) -> None:
+    """Make sure that a bundle can be written there, before the work that leads to it.
+
+    Raises:
+        OutputError: as `write_bundle` does.
+    """
+    _draft_beside(Path(out)).rmdir()
+
+
+def _draft_beside(out: Path) -> Path:
+    if out.exists() and not (out / "config.yaml").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{out}: exists and is no bundle; wanted a new folder or a bundle to replace")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror}); wanted a writable folder for `out`") from None
 
 
 def write_calibration(path: str | Path, calibration: dict[str, Any]) -> Bundle:
@@ -152,7 +165,7 @@ def open_bundle(path: str | Path) -> Bundle:
     return Bundle(
         path=path,
         bundle_id=_hash_files(path, names),
-        embedding_id=_hash_files(path, list(_DESCRIBING)),
+        embedding_id=_hash_files(path, _DESCRIBING, config_hash(run.method)),
         run=run,
         input=input_config,
         products=_read_products(path / "classes.json"),
@@ -202,16 +215,17 @@ def _read_products(file: Path) -> list[str]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text())  # JSON is YAML
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = file.read_text()
+        content = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise BundleError(f"{file}: cannot be read: {error}") from None
     if not isinstance(content, dict):
         raise BundleError(f"{file}: found a {type(content).__name__}; wanted a mapping")
     return content
 
 
-def _hash_files(path: Path, names: list[str]) -> str:
-    digest = hashlib.sha256()
+def _hash_files(path: Path, names: Sequence[str], more: str = "") -> str:
+    digest = hashlib.sha256(more.encode())
     for name in names:
         with (path / name).open("rb") as file:
             digest.update(f"{name}\n{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())

@@ -33,7 +33,7 @@ from hallmark.data.splits import split_hash
 from hallmark.errors import DataError, HallmarkError, ResourceError
 from hallmark.methods.base import alone
 from hallmark.methods.fod import FoD
-from hallmark.training.bundle import Bundle, write_bundle
+from hallmark.training.bundle import Bundle, check_place, write_bundle
 from hallmark.training.loop import build_optimiser, gather_rows, train_step
 from hallmark.training.run import RunConfig
 from hallmark.training.validation import global_margin, separation
@@ -50,6 +50,7 @@ def train(run: RunConfig) -> Bundle:
 
     Raises:
         ResourceError: the cluster cannot hold the workers.
+        OutputError: the bundle could not be written.
         DataError, ConfigError, WeightsError: what is wrong with the input.
     """
     manifest = Path(run.manifest).resolve()
@@ -61,6 +62,7 @@ def train(run: RunConfig) -> Bundle:
     worker_slice(sampler.epoch(0), 0, run.workers.num_workers)
     _check_resources(run)
     out = Path(run.out).resolve()
+    check_place(out)
     run = run.model_copy(update={"manifest": str(manifest), "out": str(out)})
     trainer = ray.train.torch.TorchTrainer(
         _train_worker,
