@@ -90,7 +90,7 @@ def reliability_diagram(calibration: Calibration) -> Figure:
     shares = np.array([(one.genuine.value, one.genuine.low, one.genuine.high) for one in filled])
     errors = np.abs(shares[:, 1:] - shares[:, :1]).T
     style = {"color": COLOURS["genuine"], "markersize": 5, "capsize": 2.5, "elinewidth": 1.1}
-    axes.errorbar(means, shares[:, 0], yerr=errors, fmt="o", label="this evaluation, 95 % interval", **style)
+    axes.errorbar(means, shares[:, 0], yerr=errors, fmt="o", label="found, 95 % interval", **style)
     axes.set(ylabel="truly genuine", ylim=(-0.03, 1.03), xlim=(-0.02, 1.02))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)

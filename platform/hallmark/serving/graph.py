@@ -3,6 +3,8 @@
 # Annotations stay objects here: Serve reads the builder's to make GraphConfig of `args`.
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -170,19 +172,19 @@ class _Stages:
         return state
 
 
-class _plain_errors:  # noqa: N801 (a context manager, read as a word)
+@contextmanager
+def _plain_errors() -> Iterator[None]:
     """Turns what Ray wraps around an error back into the error."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, RayTaskError) and isinstance(error.cause, HallmarkError):
+    try:
+        yield
+    except RayTaskError as error:
+        if isinstance(error.cause, HallmarkError):
             raise error.cause from None
-        if isinstance(error, BackPressureError):
-            raise OverloadedError("too many photographs are waiting; try again shortly") from None
-        if isinstance(error, DeploymentUnavailableError):
-            raise NotReadyError("a stage of the graph is not available; try again shortly") from None
+        raise
+    except BackPressureError:
+        raise OverloadedError("too many photographs are waiting; try again shortly") from None
+    except DeploymentUnavailableError:
+        raise NotReadyError("a stage of the graph is not available; try again shortly") from None
 
 
 def _stages() -> _Stages:
