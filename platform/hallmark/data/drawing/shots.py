@@ -144,8 +144,9 @@ def _product_shot(
 def _unrelated_shot(config: DrawConfig, number: int) -> Shot:
     known = families()
     family, copy = known[number % len(known)], number // len(known)
-    item_id = f"unrelated/{family}/{copy:04d}"
-    seed = _seed(config, item_id)
+    # One item a family: a split must not train on pictures of the family that it tests with.
+    item_id = f"unrelated/{family}"
+    seed = _seed(config, item_id, copy)
     background, device = _circumstances(config, seed, None)
     file = f"unrelated/{family}-{copy:04d}.jpg"
     return Shot("", "", Authenticity.UNRELATED, item_id, "", device, background, seed, file)
