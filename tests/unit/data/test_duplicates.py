@@ -1,0 +1,131 @@
+"""Near-duplicate clusters against a slow twin, and as a partition."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from hallmark.data import duplicates
+from hallmark.data.duplicates import THUMBNAIL_SIDE_PX, near_duplicate_clusters, thumbnail
+from hallmark.data.intake import ImportConfig
+
+THRESHOLD = ImportConfig(source="in", out="out").duplicate_correlation
+
+
+def _slow_clusters(thumbnails: np.ndarray, threshold: float) -> list[int]:
+    """Every pair in double precision, then labels spread until nothing changes, numbered by first appearance."""
+    rows = [each.astype(np.float64).ravel() for each in thumbnails]
+    labels = list(range(len(rows)))
+
+    def joined(one: np.ndarray, other: np.ndarray) -> bool:
+        flat = [np.ptp(each) == 0 for each in (one, other)]
+        if any(flat):
+            return all(flat) and abs(one[0] - other[0]) <= 2
+        return np.corrcoef(one, other)[0, 1] > threshold
+
+    pairs = [(i, j) for i in range(len(rows)) for j in range(i) if joined(rows[i], rows[j])]
+    changed = True
+    while changed:
+        changed = False
+        for i, j in pairs:
+            if labels[i] != labels[j]:
+                labels[i] = labels[j] = min(labels[i], labels[j])
+                changed = True
+    return [list(dict.fromkeys(labels)).index(label) for label in labels]
+
+
+@st.composite
+def _thumbnails(draw) -> np.ndarray:
+    """Few originals, each several times with more or less noise; some of one flat grey."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    originals = rng.integers(0, 256, (3, 8, 8))
+    pictures = []
+    for _ in range(draw(st.integers(0, 14))):
+        if draw(st.integers(0, 3)) == 0:
+            pictures.append(np.full((8, 8), draw(st.integers(95, 108))))
+        else:
+            noise = draw(st.sampled_from([0, 2, 6, 15, 40])) * rng.standard_normal((8, 8))
+            pictures.append(originals[draw(st.integers(0, 2))] + noise)
+    return np.clip(np.rint(np.array(pictures).reshape(-1, 8, 8)), 0, 255).astype(np.uint8)
+
+
+@settings(max_examples=120, deadline=None)
+@given(thumbnails=_thumbnails(), threshold=st.sampled_from([0.9, 0.97, 0.992]), rows_at_once=st.sampled_from([1, 3, 256]))
+def test_agrees_with_the_slow_twin(thumbnails, threshold, rows_at_once):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duplicates, "_ROWS_AT_ONCE", rows_at_once)
+        found = near_duplicate_clusters(thumbnails, threshold)
+    assert found.shape == (len(thumbnails),)
+    assert found.dtype == np.int64
+    assert found.tolist() == _slow_clusters(thumbnails, threshold)
+
+
+@settings(max_examples=60, deadline=None)
+@given(thumbnails=_thumbnails(), data=st.data())
+def test_partition_does_not_depend_on_the_order(thumbnails, data):
+    order = np.array(data.draw(st.permutations(range(len(thumbnails)))), dtype=int)
+    labels = near_duplicate_clusters(thumbnails, 0.95)
+    shuffled = near_duplicate_clusters(thumbnails[order], 0.95)
+    same = labels[order][:, None] == labels[order][None, :]
+    np.testing.assert_array_equal(same, shuffled[:, None] == shuffled[None, :])
+
+
+@settings(max_examples=40, deadline=None)
+@given(thumbnails=_thumbnails())
+def test_a_higher_threshold_only_splits(thumbnails):
+    coarse, fine = (near_duplicate_clusters(thumbnails, threshold) for threshold in (0.9, 0.99))
+    for label in set(fine.tolist()):
+        assert len(set(coarse[fine == label].tolist())) == 1
+
+
+def test_chains_are_one_cluster():
+    """The ends of the chain are not near each other, but each neighbour is."""
+    rng = np.random.default_rng(0)
+    start, end = rng.normal(128, 30, (2, 64, 64))
+    mixed = [start * np.cos(angle) + end * np.sin(angle) for angle in np.linspace(0, 1.2, 25)]
+    chain = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    assert near_duplicate_clusters(chain, THRESHOLD).tolist() == [0] * 25
+    assert near_duplicate_clusters(chain[[0, 24]], THRESHOLD).tolist() == [0, 1]
+
+
+def test_flat_pictures_join_flat_pictures_of_nearly_their_grey():
+    greys = [100, 102, 104, 107, 250]
+    flat = np.stack([np.full((64, 64), grey, np.uint8) for grey in greys])
+    almost = flat[0].copy()
+    almost[0, 0] += 1
+    labels = near_duplicate_clusters(np.concatenate([flat, almost[None]]), THRESHOLD)
+    assert labels.tolist() == [0, 0, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(0, []), (1, [0])])
+def test_none_and_one(count, wanted):
+    assert near_duplicate_clusters(np.zeros((count, 64, 64), np.uint8), THRESHOLD).tolist() == wanted
+
+
+def test_the_same_photograph_saved_again_is_near_and_another_is_not():
+    rng = np.random.default_rng(3)
+    one, other = (
+        np.asarray(Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((320, 240)))
+        for _ in range(2)
+    )
+    buffer = io.BytesIO()
+    Image.fromarray(one).resize((300, 225)).save(buffer, format="JPEG", quality=70)
+    again = np.asarray(Image.open(buffer))
+    brighter = np.clip(one * 0.8 + 40, 0, 255).astype(np.uint8)
+    thumbnails = np.stack([thumbnail(image) for image in (one, again, brighter, other)])
+    assert near_duplicate_clusters(thumbnails, THRESHOLD).tolist() == [0, 0, 0, 1]
+
+
+def test_thumbnail_is_the_mean_of_equal_areas():
+    side = THUMBNAIL_SIDE_PX
+    grey = np.random.default_rng(1).integers(0, 256, (side * 3, side * 2), dtype=np.uint8)
+    wanted = grey.reshape(side, 3, side, 2).mean(axis=(1, 3))
+    found = thumbnail(np.repeat(grey[..., None], 3, axis=-1))
+    assert found.shape == (side, side)
+    assert found.dtype == np.uint8
+    assert np.abs(found - wanted).max() <= 1

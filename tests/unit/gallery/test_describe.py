@@ -1,0 +1,104 @@
+"""One path from bytes to descriptors, for one photograph or many."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from hallmark.errors import DecodeError
+from hallmark.gallery.describe import Describer, describe_uris
+
+
+def encoded(seed: int, width: int = 90, height: int = 70, kind: str = "PNG") -> bytes:
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 255, (7, 9, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)).save(stream, kind)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def describer(bundle) -> Describer:
+    return Describer(bundle)
+
+
+def test_a_description_has_the_promised_form(describer):
+    data = encoded(0)
+    photograph = describer.read(data)
+    found = describer.describe([photograph])[0]
+    assert found.image_id == hashlib.sha256(data).hexdigest()
+    assert found.descriptor.dtype == np.float32
+    assert np.linalg.norm(found.descriptor) == pytest.approx(1, abs=1e-5)
+    assert found.local.dtype == np.float16
+    assert np.linalg.norm(found.local.astype(np.float32), axis=1) == pytest.approx(1, abs=5e-3)
+    assert found.positions.shape == (len(found.local), 2)
+    assert ((found.positions >= 0) & (found.positions <= 1)).all()
+    assert (found.quality.width, found.quality.height) == (90, 70)
+
+
+def test_a_photograph_is_described_the_same_alone_or_in_a_batch(describer):
+    photographs = [describer.read(encoded(seed)) for seed in range(4)]
+    together = describer.describe(photographs)
+    for photograph, found in zip(photographs, together, strict=True):
+        alone = describer.describe([photograph])[0]
+        assert alone.image_id == found.image_id
+        assert alone.descriptor == pytest.approx(found.descriptor, abs=1e-5)
+        assert alone.local.astype(np.float32) == pytest.approx(found.local.astype(np.float32), abs=2e-3)
+        assert alone.positions == pytest.approx(found.positions, abs=1e-6)
+    assert not np.allclose(together[0].descriptor, together[1].descriptor, atol=1e-4)
+    turned = describer.describe(photographs[::-1])[::-1]
+    assert np.allclose([f.descriptor for f in turned], [f.descriptor for f in together], atol=1e-5)
+
+
+def test_nothing_is_described_as_nothing(describer):
+    assert describer.describe([]) == []
+    assert describe_uris(describer, []) == []
+
+
+def test_quality_says_what_is_wrong_with_a_photograph(describer):
+    def quality(image: np.ndarray):
+        stream = io.BytesIO()
+        Image.fromarray(image).save(stream, "PNG")
+        return describer.read(stream.getvalue()).quality
+
+    black, white = quality(np.zeros((64, 64, 3), np.uint8)), quality(np.full((64, 64, 3), 255, np.uint8))
+    assert (black.brightness, black.clipped, black.sharpness) == (0.0, 1.0, 0.0)
+    assert white.brightness == pytest.approx(1.0)
+    assert white.clipped == 1.0
+    noise = np.random.default_rng(0).integers(60, 180, (64, 64, 3), dtype=np.uint8)
+    assert quality(noise).sharpness > 5 * quality(cv2.GaussianBlur(noise, (9, 9), 0)).sharpness
+
+
+@pytest.mark.parametrize(("width", "height", "wanted"), [(600, 300, (256, 128)), (40, 20, (40, 20)), (3000, 16, (256, 1))])
+def test_thumbnails_fit_and_are_never_enlarged(describer, width, height, wanted):
+    thumbnail = Image.open(io.BytesIO(describer.read(encoded(0, width, height)).thumbnail))
+    assert thumbnail.format == "JPEG"
+    assert thumbnail.size == wanted
+    assert describer.read(encoded(0, width, height), thumbnail=False).thumbnail == b""
+
+
+@pytest.mark.parametrize("data", [b"", b"no image at all", encoded(0)[:200]])
+def test_what_is_no_photograph_is_refused(describer, data):
+    with pytest.raises(DecodeError):
+        describer.read(data)
+
+
+def test_a_bad_file_does_not_stop_the_good_ones(describer, tmp_path: Path):
+    files = {"good.png": encoded(1), "torn.png": encoded(2)[:300], "text.jpg": b"hello", "last.jpg": encoded(3, kind="JPEG")}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    uris = [str(tmp_path / name) for name in (*files, "missing.png")]
+    outcomes = describe_uris(describer, uris)
+    assert [outcome.uri for outcome in outcomes] == uris
+    assert [outcome.described is not None for outcome in outcomes] == [True, False, False, True, False]
+    for outcome in outcomes:
+        assert bool(outcome.error) == (outcome.described is None)
+        assert bool(outcome.thumbnail) == (outcome.described is not None)
+        assert not outcome.error or outcome.uri in outcome.error
+    assert outcomes[3].described.image_id == hashlib.sha256(files["last.jpg"]).hexdigest()

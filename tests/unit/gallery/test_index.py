@@ -1,0 +1,172 @@
+"""Exact retrieval against brute force."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hallmark.gallery.index import GalleryIndex, index_path
+from hallmark.gallery.store import Gallery, Reference, open_gallery, write_references
+from hallmark.types import Authenticity, Described, Quality
+
+GENUINE, COUNTERFEIT = Authenticity.GENUINE, Authenticity.COUNTERFEIT
+NOUGHT = "0" * 64
+
+
+def unit(vector) -> np.ndarray:
+    vector = np.asarray(vector, dtype=np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+def enrolled(descriptor, product: str, authenticity: Authenticity, number: int) -> Reference:
+    quality = Quality(width=8, height=8, sharpness=1, brightness=0.5, clipped=0)
+    described = Described(
+        f"{number:024x}{0:040x}", unit(descriptor), np.zeros((2, 4), np.float16), np.zeros((2, 2), np.float32), quality
+    )
+    return Reference(described, product, f"part-{product}", f"item{number}", authenticity, f"jpeg{number}".encode())
+
+
+def written(place: Path, entries) -> Gallery:
+    references = [enrolled(vector, product, kind, row) for row, (vector, product, kind) in enumerate(entries)]
+    return write_references(place / "g.lance", references, "bundle", "embedding")
+
+
+def brute_force(gallery: Gallery, query: np.ndarray, count: int, exclude: str | None):
+    """The product whose three nearest references are nearest on average, and its nearest rows of each side."""
+    stored, meta = gallery.descriptors(), gallery.metadata().to_pylist()
+    hits: dict[str, list[tuple[float, int]]] = {}
+    for row, told in enumerate(meta):
+        if told["image_id"] != exclude:
+            hits.setdefault(told["product"], []).append((min(1.0, float(stored[row] @ query)), row))
+    if not hits:
+        return None, []
+    support = {p: np.mean([s for s, _ in sorted(found, reverse=True)[:3]]) for p, found in hits.items()}
+    product = max(sorted(support), key=support.__getitem__)
+    ordered = sorted(hits[product], key=lambda hit: (-round(hit[0], 5), hit[1]))
+    sides = [[row for _, row in ordered if (meta[row]["authenticity"] == "genuine") == side] for side in (True, False)]
+    return product, [row for side in sides for row in side[:count]]
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 1000), size=st.integers(1, 25), count=st.sampled_from([1, 2, 5, 40]), exclude=st.booleans()
+)
+def test_agrees_with_brute_force(tmp_path_factory, seed, size, count, exclude):
+    rng = np.random.default_rng(seed)
+    entries = [
+        (rng.normal(size=6), "abc"[rng.integers(3)], GENUINE if rng.random() < 0.6 else COUNTERFEIT)
+        for _ in range(size)
+    ]
+    gallery = written(tmp_path_factory.mktemp("index"), entries)
+    query, left_out = unit(rng.normal(size=6)), NOUGHT if exclude else None
+    found = GalleryIndex(gallery).retrieve(query, count, left_out)
+    product, rows = brute_force(gallery, query, count, left_out)
+    assert found.product == product
+    assert [candidate.row for candidate in found.candidates] == rows
+    stored = gallery.descriptors()
+    for candidate in found.candidates:
+        assert candidate.global_similarity == pytest.approx(float(stored[candidate.row] @ query), abs=1e-5)
+    best = max((candidate.global_similarity for candidate in found.candidates), default=-1.0)
+    assert found.global_similarity == best
+
+
+def test_the_product_is_chosen_by_three_references_not_by_one(tmp_path):
+    entries = [([1, 0.0], "lone", GENUINE)] + [([0.2, 1], "lone", GENUINE)] * 2 + [([1, 0.3], "many", GENUINE)] * 3
+    found = GalleryIndex(written(tmp_path, entries)).retrieve(unit([1, 0]), 5)
+    assert found.product == "many"
+    assert found.part == "part-many"
+
+
+def test_ties_are_broken_by_row_however_many_there_are(tmp_path):
+    entries = [([1, 0], "a", GENUINE)] * 40 + [([0, 1], "a", GENUINE)]
+    found = GalleryIndex(written(tmp_path, entries)).retrieve(unit([1, 0]), 4)
+    assert [candidate.row for candidate in found.candidates] == [0, 1, 2, 3]
+    assert all(candidate.global_similarity <= 1.0 for candidate in found.candidates)
+
+
+def test_products_that_tie_are_chosen_by_name(tmp_path):
+    entries = [([1, 0], "b", GENUINE), ([1, 0], "a", GENUINE)]
+    assert GalleryIndex(written(tmp_path, entries)).retrieve(unit([1, 0]), 4).product == "a"
+
+
+def test_candidates_come_genuine_first(tmp_path):
+    entries = [([1, 0], "a", COUNTERFEIT), ([1, 0.5], "a", GENUINE), ([1, 0.1], "a", GENUINE)]
+    found = GalleryIndex(written(tmp_path, entries)).retrieve(unit([1, 0]), 4)
+    assert [candidate.row for candidate in found.candidates] == [2, 1, 0]
+    assert found.global_similarity == pytest.approx(1.0, abs=1e-3)
+    assert found.candidates[2].authenticity == COUNTERFEIT
+
+
+def test_a_photograph_does_not_vouch_for_itself(tmp_path):
+    index = GalleryIndex(written(tmp_path, [([1, 0], "a", GENUINE), ([0, 1], "b", GENUINE)]))
+    assert index.retrieve(unit([1, 0]), 4).product == "a"
+    assert index.retrieve(unit([1, 0]), 4, exclude_image=NOUGHT).product == "b"
+    alone = GalleryIndex(written(tmp_path / "alone", [([1, 0], "a", GENUINE)]))
+    found = alone.retrieve(unit([1, 0]), 4, exclude_image=NOUGHT)
+    assert (found.product, found.part, found.global_similarity, found.candidates) == (None, None, -1.0, ())
+
+
+def test_a_product_without_a_genuine_reference_is_found(tmp_path):
+    found = GalleryIndex(written(tmp_path, [([1, 0], "a", COUNTERFEIT)])).retrieve(unit([1, 0]), 4)
+    assert found.product == "a"
+    assert [candidate.authenticity for candidate in found.candidates] == [COUNTERFEIT]
+
+
+def test_thumbnails_by_reference(tmp_path):
+    index = GalleryIndex(written(tmp_path, [([1, 0], "a", GENUINE), ([0, 1], "b", GENUINE)]))
+    second = index.retrieve(unit([0, 1]), 1).candidates[0]
+    assert index.thumbnail(second.reference_id) == b"jpeg1"
+    assert index.thumbnail("ref-none") is None
+    assert index.products == ["a", "b"]
+    assert len(index) == 2
+
+
+def test_the_index_is_stored_and_read_again(tmp_path, monkeypatch):
+    gallery = written(tmp_path, [([1, 0], "a", GENUINE), ([0, 1], "b", GENUINE)])
+    GalleryIndex(gallery)
+    assert index_path(gallery).is_file()
+    monkeypatch.setattr(Gallery, "descriptors", lambda self: pytest.fail("built again"))
+    assert GalleryIndex(gallery).retrieve(unit([0, 1]), 1).product == "b"
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"no index", "shorter"])
+def test_the_index_is_built_again_when_missing_or_damaged(tmp_path, damage, caplog):
+    gallery = written(tmp_path, [([1, 0], "a", GENUINE), ([0, 1], "b", GENUINE)])
+    GalleryIndex(gallery)
+    path = index_path(gallery)
+    if damage is None:
+        path.unlink()
+    elif damage == "shorter":
+        other = written(tmp_path / "other", [([1, 0], "a", GENUINE)])
+        GalleryIndex(other)
+        path.write_bytes(index_path(other).read_bytes())
+    else:
+        path.write_bytes(damage)
+    with caplog.at_level(logging.WARNING):
+        index = GalleryIndex(gallery)
+    assert ("damaged" in caplog.text) == (damage is not None)
+    assert index.retrieve(unit([0, 1]), 1).product == "b"
+    assert path.stat().st_size > 20
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_an_index_that_cannot_be_stored_still_answers(tmp_path, caplog):
+    gallery = written(tmp_path, [([1, 0], "a", GENUINE)])
+    Path(f"{gallery.uri}.index").write_text("in the way")
+    with caplog.at_level(logging.WARNING):
+        assert GalleryIndex(gallery).retrieve(unit([1, 0]), 1).product == "a"
+    assert "not stored" in caplog.text
+
+
+def test_versions_have_indexes_of_their_own(tmp_path):
+    first = written(tmp_path, [([1, 0], "a", GENUINE)])
+    second = written(tmp_path, [([1, 0], "z", GENUINE), ([0, 1], "y", GENUINE)])
+    assert index_path(first) != index_path(second)
+    assert GalleryIndex(second).retrieve(unit([1, 0]), 1).product == "z"
+    older = GalleryIndex(open_gallery(first.uri, first.version)).retrieve(unit([1, 0]), 1)
+    assert (older.product, older.gallery_version) == ("a", first.version)

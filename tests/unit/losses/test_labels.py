@@ -1,0 +1,28 @@
+"""Positive pairs against plain loops."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hallmark.losses.labels import NEGATIVE_ONLY, positive_pairs, separate_negatives
+
+
+@given(st.lists(st.integers(-1, 3), max_size=12))
+def test_pairs_equal_plain_loops(identity: list[int]) -> None:
+    pairs = positive_pairs(torch.tensor(identity, dtype=torch.int64))
+    wanted = [
+        [i != j and first == second != NEGATIVE_ONLY for j, second in enumerate(identity)]
+        for i, first in enumerate(identity)
+    ]
+    assert pairs.tolist() == wanted
+
+
+@given(st.lists(st.integers(-1, 3), max_size=12))
+def test_negatives_get_identities_of_their_own(identity: list[int]) -> None:
+    separate = separate_negatives(torch.tensor(identity, dtype=torch.int64)).tolist()
+    own = [new for new, old in zip(separate, identity, strict=True) if old == NEGATIVE_ONLY]
+    assert len(set(own)) == len(own)
+    assert all(new < 0 for new in own)
+    assert [new for new in separate if new >= 0] == [old for old in identity if old != NEGATIVE_ONLY]

@@ -1,0 +1,201 @@
+"""Two processes that share the global batches train as one process does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+import torch.distributed
+from torch.nn.parallel import DistributedDataParallel
+
+import hallmark
+from hallmark.config import validate
+from hallmark.data.sampling import BatchSampler, SamplingConfig, label, worker_slice
+from hallmark.methods.base import alone
+from hallmark.methods.fod import FoD, FoDConfig
+from hallmark.training.loop import OptimiserConfig, build_optimiser, gather_rows, train_step
+from hallmark.types import Batch
+
+STEPS = 20
+SIDE_PX = 64
+PRODUCTS = ["a", "b", "c"]
+TOLERANCE = 1e-4
+# Choosing cues and pairs is discrete, and AdamW turns rounding of a tiny gradient into a whole step: at 3e-4 one process
+# already leaves itself by 1e-2 when its images are nudged by 1e-7, so no comparison could tell a fault from rounding.
+LEARNING_RATE = 6e-5
+
+Case = tuple[str, float, bool]
+"""Mining, start and whether the workers gather."""
+# With a late start the local term enters half-way, and the decoder has no gradient before.
+CASES: list[Case] = [
+    ("mean", 0.0, True),
+    ("hardest", 0.0, True),
+    ("mean", 0.5, True),
+    ("mean", 0.0, False),
+    ("hardest", 0.0, False),
+]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What a training left behind; loss and gradient norm are means over the workers."""
+
+    loss: np.ndarray
+    gradient_norm: np.ndarray
+    weights: dict[str, torch.Tensor]
+
+
+def settings(mining: str, start: float = 0.0) -> FoDConfig:
+    return validate(
+        FoDConfig,
+        {
+            "backbone": {"name": "test_resnet", "pretrained": False, "stage": 3, "group_norm": True},
+            "aggregation": {"clusters": 3, "cluster_dim": 8, "token_dim": 8, "hidden": 16, "dropout": 0.0},
+            "decoder": {"hidden": 16, "local_dim": 8, "centred": True},
+            "losses": {"local_triplet": {"mining": mining, "start": start}},
+        },
+        "tiny",
+    )
+
+
+def training_set() -> pa.Table:
+    """Per product: six genuine photographs of three items and six counterfeits of two sources."""
+    rows = [
+        {
+            "product": product,
+            "authenticity": authenticity,
+            "source_id": f"s{number % 2}" if authenticity == "counterfeit" else None,
+            "item_id": f"{product}-{authenticity}-{number // 2}",
+        }
+        for product in PRODUCTS
+        for authenticity in ("genuine", "counterfeit")
+        for number in range(6)
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def photographs(class_index: np.ndarray) -> torch.Tensor:
+    """(N, 3, H, W): noise around a pattern of the class."""
+    rng = np.random.default_rng(0)
+    patterns = rng.normal(size=(class_index.max() + 1, 3, SIDE_PX, SIDE_PX))
+    noise = rng.normal(size=(len(class_index), 3, SIDE_PX, SIDE_PX))
+    return torch.tensor(patterns[class_index] + noise, dtype=torch.float32)
+
+
+def batches(rank: int, num_workers: int) -> list[Batch]:
+    table = training_set()
+    labels = label(table, PRODUCTS, "source")
+    config = SamplingConfig(products=2, genuine=4, counterfeit=4, steps_per_epoch=STEPS)
+    images = photographs(labels.class_index)
+    columns = {name: torch.tensor(values) for name, values in vars(labels).items()}
+    chosen = worker_slice(BatchSampler(table, labels, config, seed=3).epoch(0), rank, num_workers)
+    return [{"images": images[rows], **{name: values[rows] for name, values in columns.items()}} for rows in chosen]
+
+
+def train(
+    mining: str,
+    start: float,
+    rank: int = 0,
+    num_workers: int = 1,
+    gathers: bool = True,
+    learning_rate: float = LEARNING_RATE,
+) -> Curves:
+    """What `training/trainer.py` does in a worker, without Ray."""
+    torch.manual_seed(0)
+    method = FoD(settings(mining, start))
+    model = DistributedDataParallel(method) if num_workers > 1 else method
+    config = OptimiserConfig(learning_rate=learning_rate, warmup_steps=3)
+    optimiser, schedule = build_optimiser(method, config, STEPS)
+    gather = gather_rows if num_workers > 1 and gathers else alone
+    model.train()
+    records = [
+        train_step(model, batch, optimiser, schedule, gather, config, progress=step / STEPS)
+        for step, batch in enumerate(batches(rank, num_workers))
+    ]
+    loss, norm = (np.array([record[name] for record in records]) for name in ("loss", "gradient_norm"))
+    return Curves(loss, norm, method.state_dict())
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> dict[Case, Curves]:
+    """Every case in two processes of this file, which meet at a file: a free port may be taken before they do."""
+    folder = tmp_path_factory.mktemp("ddp")
+    environment = os.environ | {"PYTHONPATH": str(Path(hallmark.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen([sys.executable, __file__, str(folder), str(rank)], env=environment, stderr=errors)
+        for rank in range(2)
+        for errors in [(folder / f"{rank}.log").open("w")]
+    ]
+    try:
+        codes = [process.wait(timeout=300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert codes == [0, 0], "\n".join((folder / f"{rank}.log").read_text() for rank in range(2))
+    first, second = (torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2))
+    return {case: _joined(first[case], second[case]) for case in CASES}
+
+
+def _joined(first: dict[str, Any], second: dict[str, Any]) -> Curves:
+    for name, weight in first["weights"].items():
+        assert torch.equal(weight, second["weights"][name]), f"the workers' {name} differ"
+    loss, norm = (np.mean([part[name] for part in (first, second)], axis=0) for name in ("loss", "gradient_norm"))
+    return Curves(loss, norm, first["weights"])
+
+
+@cache
+def train_alone(mining: str, start: float) -> Curves:
+    return train(mining, start)
+
+
+def work(folder: str, rank: int) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    left = {}
+    for case in CASES:
+        curves = train(case[0], case[1], rank, 2, case[2])
+        left[case] = {**vars(curves), "loss": curves.loss.tolist(), "gradient_norm": curves.gradient_norm.tolist()}
+    torch.save(left, f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def furthest(first: Curves, second: Curves) -> float:
+    """The largest difference between two weights."""
+    return max(float((weight - second.weights[name]).abs().max()) for name, weight in first.weights.items())
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case[2]])
+def test_two_processes_train_as_one(shared: dict[Case, Curves], case: Case) -> None:
+    one, two = train_alone(*case[:2]), shared[case]
+    assert one.loss.shape == (STEPS,)
+    np.testing.assert_allclose(two.loss, one.loss, rtol=0, atol=TOLERANCE)
+    # AdamW and clipping hide a wrong factor on the gradient; its norm does not.
+    np.testing.assert_allclose(two.gradient_norm, one.gradient_norm, rtol=1e-3)
+    assert furthest(one, two) < TOLERANCE
+
+
+def test_one_process_learns() -> None:
+    """Parity of curves that stand still would show nothing."""
+    still, curves = train("mean", 0.0, learning_rate=1e-12), train_alone("mean", 0.0)
+    assert curves.loss[-5:].mean() < still.loss[-5:].mean() - 100 * TOLERANCE
+    assert furthest(still, curves) > 5 * TOLERANCE
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if not case[2]])
+def test_without_gather_they_differ(shared: dict[Case, Curves], case: Case) -> None:
+    one, two = train_alone(*case[:2]), shared[case]
+    assert np.abs(two.loss - one.loss).max() > 10 * TOLERANCE
+    assert furthest(one, two) > 2 * TOLERANCE
+
+
+if __name__ == "__main__":
+    work(sys.argv[1], int(sys.argv[2]))
