@@ -78,3 +78,9 @@ class ResourceError(HallmarkError):
 
     http_status = 503
     title = "Too few resources"
+
+
+class DivergedError(HallmarkError, FloatingPointError):
+    """Training has reached a loss or gradient that is not finite."""
+
+    title = "Training diverged"

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hallmark.config import Config, config_hash, load_config, load_mapping, preset_names, to_yaml, validate
+from hallmark.errors import ConfigError
+from hallmark.evaluation.protocol import TrainJob
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
-
-from hallmark.config import Config, config_hash, load_config, load_mapping, preset_names, to_yaml, validate
-from hallmark.errors import ConfigError
-from hallmark.training.run import RunConfig
 
 
 class Inner(Config):
@@ -167,31 +166,21 @@ def test_a_default_that_is_spelt_out_hashes_alike() -> None:
     assert config_hash(Outer(name="a")) == config_hash(Outer(name="a", inner=Inner(rate=0.5), sizes=(1, 2)))
 
 
-def preset_folder() -> str:
-    import hallmark
-
-    folders = [path for path in (Path(hallmark.__file__).parent / "presets").iterdir() if path.is_dir()]
-    assert len(folders) >= 1
-    return sorted(folder.name for folder in folders)[0]
-
-
 def test_every_preset_makes_a_run() -> None:
-    folder = preset_folder()
-    assert {"tiny", "paper"} <= set(preset_names(folder))
+    assert {"tiny", "paper"} <= set(preset_names("fod"))
     hashes = set()
-    for name in preset_names(folder):
-        run = load_config(RunConfig, None, [f"preset={name}", "manifest=m", "out=o"], presets=folder)
+    for name in preset_names("fod"):
+        run = load_config(TrainJob, None, [f"preset={name}", "manifest=m", "out=o"], presets="fod")
         assert run.preset == name
         hashes.add(config_hash(run.method) + config_hash(run.preprocessing) + config_hash(run.optimiser))
-    assert len(hashes) == len(preset_names(folder))
+    assert len(hashes) == len(preset_names("fod"))
 
 
 def test_the_file_lies_over_its_preset(tmp_path: Path) -> None:
-    folder = preset_folder()
-    plain = load_config(RunConfig, None, ["preset=tiny", "manifest=m", "out=o"], presets=folder)
+    plain = load_config(TrainJob, None, ["preset=tiny", "manifest=m", "out=o"], presets="fod")
     epochs = plain.optimiser.epochs + 1
     file = write(tmp_path / "run.yaml", f"preset: tiny\nmanifest: m\nout: o\noptimiser: {{epochs: {epochs}}}\n")
-    changed = load_config(RunConfig, file, presets=folder)
+    changed = load_config(TrainJob, file, presets="fod")
     assert changed.optimiser == plain.optimiser.model_copy(update={"epochs": epochs})
     assert changed.method == plain.method
 
@@ -199,4 +188,4 @@ def test_the_file_lies_over_its_preset(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["nonesuch", "../tiny", "[1]"])
 def test_an_unknown_preset_is_answered_with_the_known_ones(name: str) -> None:
     with pytest.raises(ConfigError, match=r"preset: found .*; wanted one of .*tiny"):
-        load_config(RunConfig, None, [f"preset={name}"], presets=preset_folder())
+        load_config(TrainJob, None, [f"preset={name}"], presets="fod")

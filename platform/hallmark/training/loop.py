@@ -13,6 +13,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from hallmark.config import Config
+from hallmark.errors import DivergedError
 from hallmark.methods.base import Gather, LossTerms
 from hallmark.types import Batch
 
@@ -93,7 +94,7 @@ def train_step(
     """One step of optimisation; returns the total, each term, the gradient's norm and the learning rate.
 
     Raises:
-        FloatingPointError: the loss or its gradient is not finite; the parameters are left as they were.
+        DivergedError: the loss or its gradient is not finite; the parameters are left as they were.
     """
     device_type = batch["images"].device.type
     reduced = config.precision == "bfloat16"
@@ -102,12 +103,12 @@ def train_step(
         total = losses.total
     if not torch.isfinite(total):
         values = {name: float(term) for name, term in losses.terms.items()}
-        raise FloatingPointError(f"the loss is not finite: {values}; a lower optimiser.learning_rate may mend it")
+        raise DivergedError(f"the loss is not finite: {values}; a lower optimiser.learning_rate may mend it")
     optimiser.zero_grad(set_to_none=True)
     total.backward()
     norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
     if not torch.isfinite(norm):
-        raise FloatingPointError(
+        raise DivergedError(
             f"the gradient's norm is {float(norm)} at a loss of {float(total):.4g}; a lower optimiser.learning_rate "
             "may mend it"
         )

@@ -28,7 +28,7 @@ from hallmark.data.batches import Columns, to_batch, training_rows
 from hallmark.data.manifest import manifest_hash, products, read_manifest, rows_with
 from hallmark.data.pipeline import photograph_stream
 from hallmark.data.preprocess import normalise
-from hallmark.data.sampling import BatchSampler, Labels, label, worker_slice
+from hallmark.data.sampling import BatchSampler, label, worker_slice
 from hallmark.data.splits import split_hash
 from hallmark.errors import DataError, HallmarkError, ResourceError
 from hallmark.methods.base import alone
@@ -165,7 +165,7 @@ def _train_worker(settings: dict[str, Any]) -> None:
     )
     share = sampler.batch_size // num_workers
     stream = photograph_stream(columns, share, run.limits, run.preprocessing, run.augmentation)
-    validation = _Validation(table, labels, run, rank, num_workers, device)
+    validation = _Validation(table, run, rank, num_workers, device)
     log = _Log(run, total_steps, progress.epoch * sampler.steps_per_epoch) if rank == 0 else None
     while progress.epoch < run.optimiser.epochs:
         model.train()
@@ -189,9 +189,7 @@ def _train_worker(settings: dict[str, Any]) -> None:
 class _Validation:
     """Embeds references and validation photographs, each worker its part, and joins the descriptors."""
 
-    def __init__(
-        self, table: pa.Table, labels: Labels, run: RunConfig, rank: int, num_workers: int, device: torch.device
-    ):
+    def __init__(self, table: pa.Table, run: RunConfig, rank: int, num_workers: int, device: torch.device):
         judged = rows_with(table, (Role.TRAIN, Role.VAL), (Authenticity.GENUINE, Authenticity.COUNTERFEIT))
         self._run, self._device, self._num_workers = run, device, num_workers
         self._labels = label(judged, products(table), run.sampling.identity)
