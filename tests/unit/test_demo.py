@@ -23,7 +23,9 @@ def manifest(folder: Path, *rows: tuple[str, str, str]) -> pa.Table:
     return pa.Table.from_pylist(told)
 
 
-ROWS = [(product, kind, role) for role in ("train", "test") for product in "dcba" for kind in ("genuine", "counterfeit")]
+ROWS = [
+    (product, kind, role) for role in ("train", "test") for product in "dcba" for kind in ("genuine", "counterfeit")
+]
 
 
 def test_eight_photographs_are_asked_about(tmp_path):

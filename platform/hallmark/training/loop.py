@@ -102,15 +102,15 @@ def train_step(
         losses: LossTerms = model(batch, gather, progress)
         total = losses.total
     if not torch.isfinite(total):
-        values = {name: float(term) for name, term in losses.terms.items()}
+        values = {name: float(term.detach()) for name, term in losses.terms.items()}
         raise DivergedError(f"the loss is not finite: {values}; a lower optimiser.learning_rate may mend it")
     optimiser.zero_grad(set_to_none=True)
     total.backward()
     norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
     if not torch.isfinite(norm):
         raise DivergedError(
-            f"the gradient's norm is {float(norm)} at a loss of {float(total):.4g}; a lower optimiser.learning_rate "
-            "may mend it"
+            f"the gradient's norm is {float(norm)} at a loss of {float(total.detach()):.4g}; a lower "
+            "optimiser.learning_rate may mend it"
         )
     optimiser.step()
     learning_rate = schedule.get_last_lr()[0]

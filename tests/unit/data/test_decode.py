@@ -323,8 +323,6 @@ def test_damaged_files_decode_or_are_refused(kind, changes, early, kept, tail):
 
 @pytest.mark.filterwarnings("ignore")
 @_FUZZ
-@given(
-    head=st.sampled_from([b"", *(_valid(kind)[:n] for kind in FORMATS for n in (4, 12, 30))]), body=st.binary()
-)
+@given(head=st.sampled_from([b"", *(_valid(kind)[:n] for kind in FORMATS for n in (4, 12, 30))]), body=st.binary())
 def test_random_bytes_decode_or_are_refused(head, body):
     _decodes_or_refuses(head + body)

@@ -55,7 +55,9 @@ def _thumbnails(draw) -> np.ndarray:
 
 
 @settings(max_examples=120, deadline=None)
-@given(thumbnails=_thumbnails(), threshold=st.sampled_from([0.9, 0.97, 0.992]), rows_at_once=st.sampled_from([1, 3, 256]))
+@given(
+    thumbnails=_thumbnails(), threshold=st.sampled_from([0.9, 0.97, 0.992]), rows_at_once=st.sampled_from([1, 3, 256])
+)
 def test_agrees_with_the_slow_twin(thumbnails, threshold, rows_at_once):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(duplicates, "_ROWS_AT_ONCE", rows_at_once)

@@ -34,7 +34,9 @@ def _rows(counts: dict[tuple[str, str, str], int], shots: int = 2) -> list[dict]
 
 
 _PLACES = st.tuples(
-    st.sampled_from(["bag", "tin", "cup"]), st.sampled_from(["whole", "tag"]), st.sampled_from(["genuine", "counterfeit"])
+    st.sampled_from(["bag", "tin", "cup"]),
+    st.sampled_from(["whole", "tag"]),
+    st.sampled_from(["genuine", "counterfeit"]),
 )
 _COUNTS = st.dictionaries(st.one_of(_PLACES, st.just(("", "", "unrelated"))), st.integers(1, 12), max_size=6)
 

@@ -75,7 +75,9 @@ def test_quality_says_what_is_wrong_with_a_photograph(describer):
     assert quality(noise).sharpness > 5 * quality(cv2.GaussianBlur(noise, (9, 9), 0)).sharpness
 
 
-@pytest.mark.parametrize(("width", "height", "wanted"), [(600, 300, (256, 128)), (40, 20, (40, 20)), (3000, 16, (256, 1))])
+@pytest.mark.parametrize(
+    ("width", "height", "wanted"), [(600, 300, (256, 128)), (40, 20, (40, 20)), (3000, 16, (256, 1))]
+)
 def test_thumbnails_fit_and_are_never_enlarged(describer, width, height, wanted):
     thumbnail = Image.open(io.BytesIO(describer.read(encoded(0, width, height)).thumbnail))
     assert thumbnail.format == "JPEG"
@@ -90,7 +92,12 @@ def test_what_is_no_photograph_is_refused(describer, data):
 
 
 def test_a_bad_file_does_not_stop_the_good_ones(describer, tmp_path: Path):
-    files = {"good.png": encoded(1), "torn.png": encoded(2)[:300], "text.jpg": b"hello", "last.jpg": encoded(3, kind="JPEG")}
+    files = {
+        "good.png": encoded(1),
+        "torn.png": encoded(2)[:300],
+        "text.jpg": b"hello",
+        "last.jpg": encoded(3, kind="JPEG"),
+    }
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     uris = [str(tmp_path / name) for name in (*files, "missing.png")]

@@ -53,9 +53,7 @@ def brute_force(gallery: Gallery, query: np.ndarray, count: int, exclude: str | 
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    seed=st.integers(0, 1000), size=st.integers(1, 25), count=st.sampled_from([1, 2, 5, 40]), exclude=st.booleans()
-)
+@given(seed=st.integers(0, 1000), size=st.integers(1, 25), count=st.sampled_from([1, 2, 5, 40]), exclude=st.booleans())
 def test_agrees_with_brute_force(tmp_path_factory, seed, size, count, exclude):
     rng = np.random.default_rng(seed)
     entries = [

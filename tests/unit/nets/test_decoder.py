@@ -33,6 +33,15 @@ def test_centring_takes_away_what_the_tokens_share() -> None:
     assert float((centred @ centred.T).min()) < 0
 
 
+@pytest.mark.parametrize("centred", [False, True])
+def test_centring_takes_away_the_last_bias(centred: bool) -> None:
+    module, tokens = decoder(centred), torch.randn(1, 4, 6, dtype=torch.float64)
+    before = module(tokens, (2, 2))
+    with torch.no_grad():
+        module.second.bias += torch.arange(5.0)
+    assert torch.allclose(module(tokens, (2, 2)), before, atol=1e-4) is centred
+
+
 def test_equal_tokens_leave_no_direction_but_finite_numbers() -> None:
     tokens = torch.ones(1, 4, 6, dtype=torch.float64, requires_grad=True)
     local = decoder(True).at_tokens(tokens)

@@ -86,7 +86,10 @@ def application(settings: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda s: application(s)["args"].update(galery="x"), r"hallmark\.args: galery: unknown key; did you mean 'gal"),
+        (
+            lambda s: application(s)["args"].update(galery="x"),
+            r"hallmark\.args: galery: unknown key; did you mean 'gal",
+        ),
         (lambda s: application(s)["args"].pop("bundle"), r"args: bundle: missing"),
         (lambda s: application(s)["args"].pop("keys"), r"args\.keys: missing"),
         (lambda s: application(s)["args"].update(batch_size=0), r"batch_size: found 0"),
@@ -105,7 +108,10 @@ def application(settings: dict[str, Any]) -> dict[str, Any]:
             lambda s: application(s)["deployments"][2]["user_config"]["decision"].update(treshold_global=0),
             r"user_config: decision\.treshold_global: unknown key; did you mean 'threshold_global'",
         ),
-        (lambda s: application(s)["deployments"][1]["user_config"].update(gallery_version=0), "gallery_version: found 0"),
+        (
+            lambda s: application(s)["deployments"][1]["user_config"].update(gallery_version=0),
+            "gallery_version: found 0",
+        ),
         (lambda s: s.pop("applications"), "applications: missing"),
         (lambda s: s["http_options"].update(port="many"), r"http_options\.port: found 'many'"),
     ],

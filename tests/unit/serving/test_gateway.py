@@ -123,7 +123,17 @@ def test_request_ids_differ(door):
 
 @pytest.mark.parametrize(
     "authorization",
-    [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic aGFsbG1hcms6eA==", "hallmark", b"Bearer \xff\xfe", "Bearer a b"],
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer wrong",
+        "Basic aGFsbG1hcms6eA==",
+        "hallmark",
+        b"Bearer \xff\xfe",
+        "Bearer a b",
+    ],
 )
 def test_without_a_valid_key_nothing_is_examined(door, authorization):
     headers = {} if authorization is None else {"authorization": authorization}
@@ -144,7 +154,9 @@ def test_an_unreadable_key_file_is_the_services_fault(door, tmp_path):
     assert str(tmp_path) not in told.detail
 
 
-@pytest.mark.parametrize(("client", "status"), [("127.0.0.1", 200), ("::1", 200), ("10.0.0.7", 403), ("127.0.0.1.evil", 403)])
+@pytest.mark.parametrize(
+    ("client", "status"), [("127.0.0.1", 200), ("::1", 200), ("10.0.0.7", 403), ("127.0.0.1.evil", 403)]
+)
 def test_anonymous_mode_answers_its_own_machine_only(client, status):
     door = Door(None, None)
     answer = door.post(files=PHOTOGRAPH, client=client)
