@@ -20,7 +20,10 @@ from hallmark.types import Batch
 
 
 class FoDLosses(Config):
-    """Equation 7: L = L_MS + L_local + alpha·L_align + beta·L_PC, and the mutual-nearest-neighbour triplet."""
+    """Equation 7: L = L_MS + L_local + alpha·L_align + beta·L_PC, and the mutual-nearest-neighbour triplet.
+
+    L_MS and the triplet are computed so far; L_local, L_align and L_PC have their place beside them.
+    """
 
     multi_similarity: MultiSimilarityConfig = MultiSimilarityConfig()
     local_triplet: LocalTripletConfig = LocalTripletConfig()
@@ -29,7 +32,7 @@ class FoDLosses(Config):
 class FoDConfig(Config):
     """The network and its losses."""
 
-    method: Literal["fod"] = "fod"
+    method: Literal["fod"] = Field("fod", description="which method this configures")
     backbone: BackboneConfig
     aggregation: AggregationConfig = AggregationConfig()
     decoder: DecoderConfig = DecoderConfig()

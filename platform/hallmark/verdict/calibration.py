@@ -38,7 +38,7 @@ class CalibrationConfig(Config):
 class Calibration(Config):
     """calibration.json: every fitted threshold beside its objective and its data."""
 
-    mode: Literal["paper_match"] = "paper_match"
+    mode: Literal["paper_match"] = Field("paper_match", description="how evidence becomes the decision score")
     objective: str = Field(description="what the authenticity threshold maximises")
     num_candidates: int = Field(ge=1)
     threshold_match: float = Field(description="least cosine of a matched pair of cues")
