@@ -57,6 +57,7 @@ class DecodeLimits(Config):
 
 
 _DEFAULT_LIMITS = DecodeLimits()
+_PNG_END = b"IEND\xaeB`\x82"
 
 
 def decode(data: bytes, limits: DecodeLimits = _DEFAULT_LIMITS) -> np.ndarray:
@@ -82,6 +83,8 @@ def decode(data: bytes, limits: DecodeLimits = _DEFAULT_LIMITS) -> np.ndarray:
         with _open(data, limits) as image:
             _check_pixels(image.size, limits)
             image.load()
+            if image.format == "PNG" and _PNG_END not in data:  # Pillow stops reading where the pixels end
+                raise DecodeError("corrupt", "found a PNG without its end; wanted a complete photograph; copy it again")
             return np.array(_to_srgb(_upright(image)), dtype=np.uint8, order="C")
     except (DecodeError, MemoryError):
         raise

@@ -94,7 +94,8 @@ def verdicts_csv(examined: Sequence[Examined]) -> str:
     scores = list(Scores.model_fields)
     header = [*_TEXT_COLUMNS, "verdict", "right", "p_genuine", "verdict_product", "verdict_part", *scores]
     header += ["nearest_reference", "reason", "bundle_id", "gallery_version", "config_hash", "total_ms"]
-    writer = csv.writer(buffer, lineterminator="\n")
+    # With a bare \n, csv leaves a carriage return inside a text unquoted, and it would begin a row.
+    writer = csv.writer(buffer, lineterminator="\r\n")
     writer.writerow(header)
     for photograph in examined:
         verdict = photograph.verdict

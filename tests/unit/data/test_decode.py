@@ -241,6 +241,24 @@ def test_truncated_files_are_refused(kind):
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
+def test_every_cut_of_a_png_is_refused():
+    data = _valid("PNG")
+    for length in range(len(data)):
+        with pytest.raises(DecodeError):
+            decode(data[:length], SMALL)
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError, SyntaxError, struct.error, IndexError, zlib.error])
+def test_whatever_a_format_plugin_raises_is_a_damaged_file(error):
+    with mock.patch.object(ImageFile.ImageFile, "load", side_effect=error("two\nlines")):
+        assert "two lines" in _assert_refused(_valid("PNG"), "corrupt")
+
+
+def test_want_of_memory_is_not_the_file_s_fault():
+    with mock.patch.object(ImageFile.ImageFile, "load", side_effect=MemoryError), pytest.raises(MemoryError):
+        decode(_valid("PNG"), SMALL)
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_no_cut_of_a_file_yields_other_pixels(kind):
     """Without its last checksum or end mark a file may still be read, but only to the very same pixels."""
@@ -292,8 +310,12 @@ def _decodes_or_refuses(data: bytes) -> None:
     try:
         image = decode(data, SMALL)
     except DecodeError as error:
-        assert error.reason in REASONS
-        assert "\n" not in str(error)
+        refused = error
+    else:
+        refused = None
+    if refused is not None:
+        assert refused.reason in REASONS
+        assert "\n" not in str(refused)
         return
     assert image.dtype == np.uint8
     assert image.ndim == 3

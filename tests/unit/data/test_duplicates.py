@@ -85,6 +85,15 @@ def test_a_higher_threshold_only_splits(thumbnails):
         assert len(set(coarse[fine == label].tolist())) == 1
 
 
+@pytest.mark.parametrize(("beyond", "wanted"), [(1e-6, [0, 1]), (-1e-6, [0, 0])])
+def test_the_threshold_is_sharper_than_single_precision(beyond, wanted):
+    one = np.random.default_rng(5).integers(60, 200, (64, 64))
+    other = one + np.random.default_rng(6).integers(-6, 7, (64, 64))
+    pair = np.stack([one, other]).astype(np.uint8)
+    exact = np.corrcoef(*pair.reshape(2, -1).astype(np.float64))[0, 1]
+    assert near_duplicate_clusters(pair, exact + beyond).tolist() == wanted
+
+
 def test_chains_are_one_cluster():
     """The ends of the chain are not near each other, but each neighbour is."""
     rng = np.random.default_rng(0)

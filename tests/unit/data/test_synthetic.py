@@ -83,7 +83,7 @@ def test_photographs_take_the_place_of_size():
 
 @pytest.mark.parametrize("part", PARTS)
 def test_parts(part):
-    products = [product.name for product in CATALOGUE if product.design.PART == part]
+    products = [product.name for product in CATALOGUE if part == product.design.PART]
     shots = plan(DrawConfig(photographs=40, parts=(part,), products=len(products)))
     assert {shot.part for shot in shots if shot.product} == {part}
     assert list(dict.fromkeys(shot.product for shot in shots if shot.product)) == products
