@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hallmark.config import Config, config_hash, load_config, load_mapping, preset_names, to_yaml, validate
-from hallmark.errors import ConfigError
-from hallmark.evaluation.protocol import TrainJob
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
+
+from hallmark.config import Config, config_hash, load_config, load_mapping, preset_names, to_yaml, validate
+from hallmark.errors import ConfigError
+from hallmark.evaluation.protocol import TrainJob
 
 
 class Inner(Config):

@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
+
 from hallmark.data import batches as batches_module
 from hallmark.data.batches import load_photographs, plain_batches, to_batch, training_rows
 from hallmark.data.decode import DecodeLimits, decode
 from hallmark.data.preprocess import Augmentation, Preprocessing, normalise, prepare, vary
 from hallmark.data.sampling import BatchSampler, Labels, SamplingConfig, label
 from hallmark.errors import ConfigError, DecodeError
-from PIL import Image
 
 LIMITS = DecodeLimits()
 PREPROCESSING = Preprocessing(side_px=24)

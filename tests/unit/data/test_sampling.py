@@ -7,11 +7,12 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from hallmark.config import validate
 from hallmark.data.sampling import BatchSampler, SamplingConfig, label, worker_slice
 from hallmark.errors import ConfigError, DataError
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def photographs(product: str | None, authenticity: str, items: int, shots: int, sources: list | None = None) -> list:
