@@ -54,13 +54,16 @@ class OverloadedError(HallmarkError):
     title = "Too many requests"
 
 
-def make_app(graph: Callable[[], Graph], keys: KeyRing | None, max_photograph_bytes: int) -> FastAPIOffline:
+def make_app(
+    graph: Callable[[], Graph], keys: KeyRing | None, max_photograph_bytes: int, names_requests: bool = True
+) -> FastAPIOffline:
     """The application.
 
     Args:
         graph: gives the stages, at each request.
         keys: None lets anyone on this machine in; requests from elsewhere are refused then.
         max_photograph_bytes: of one photograph; a body may be a little larger.
+        names_requests: answer with the header `x-request-id`; False behind a proxy that does, such as Serve's.
     """
     app = FastAPIOffline(
         title="hallmark",
@@ -106,7 +109,7 @@ def make_app(graph: Callable[[], Graph], keys: KeyRing | None, max_photograph_by
     app.openapi()["components"]["schemas"]["Problem"] = Problem.model_json_schema()
     _answer_problems(app)
     app.add_middleware(_BodyLimit, limit=max_photograph_bytes + _FORM_OVERHEAD)
-    app.add_middleware(_RequestId)
+    app.add_middleware(_RequestId, answers=names_requests)
     return app
 
 
@@ -153,8 +156,8 @@ def _answer_problems(app: FastAPIOffline) -> None:
 class _RequestId:
     """Gives every request an id, the client's own where it sends an acceptable `x-request-id`."""
 
-    def __init__(self, app: ASGIApp):
-        self._app = app
+    def __init__(self, app: ASGIApp, answers: bool):
+        self._app, self._answers = app, answers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -165,7 +168,7 @@ class _RequestId:
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if self._answers and message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
             await send(message)
 

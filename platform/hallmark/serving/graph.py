@@ -205,6 +205,7 @@ def build(args: GraphConfig) -> serve.Application:
         graph=_stages,
         keys=KeyRing(Path(args.keys)) if args.keys else None,
         max_photograph_bytes=bundle.input.limits.max_bytes,
+        names_requests=False,
     )
 
     @serve.deployment(name="Gateway")

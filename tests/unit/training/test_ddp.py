@@ -154,7 +154,12 @@ def _joined(first: dict[str, Any], second: dict[str, Any]) -> Curves:
 
 @cache
 def train_alone(mining: str, start: float) -> Curves:
-    return train(mining, start)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the two processes: sums in another order round otherwise, and a choice may flip
+    try:
+        return train(mining, start)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def work(folder: str, rank: int) -> None:
