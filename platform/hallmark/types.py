@@ -40,6 +40,10 @@ class VerdictLabel(StrEnum):
     NOT_IN_GALLERY = "not_in_gallery"
 
 
+NEGATIVE_ONLY = -1
+"""Identity of a photograph that is everyone's negative and nobody's positive in metric learning."""
+
+
 class Batch(TypedDict):
     """What a pipeline yields and a method takes."""
 

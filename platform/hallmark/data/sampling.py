@@ -11,9 +11,7 @@ from pydantic import Field
 
 from hallmark.config import Config
 from hallmark.errors import ConfigError, DataError
-from hallmark.types import Authenticity
-
-NEGATIVE_ONLY = -1
+from hallmark.types import NEGATIVE_ONLY, Authenticity
 
 
 class SamplingConfig(Config):

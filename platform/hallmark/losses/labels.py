@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-NEGATIVE_ONLY = -1
-"""Identity of a photograph that is everyone's negative and nobody's positive."""
+from hallmark.types import NEGATIVE_ONLY
 
 
 def separate_negatives(identity: Tensor) -> Tensor:
