@@ -5,9 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from hallmark.job import guarded
+
+if TYPE_CHECKING:
+    from hallmark.config import Config
+
+ConfigT = TypeVar("ConfigT", bound="Config")
 
 _DATA_HELP = "folder <product>/[<part>/]<genuine|counterfeit>/..., a .csv or a .parquet"
 
@@ -46,13 +54,31 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_data(commands: argparse._SubParsersAction) -> None:
-    data = commands.add_parser("data", help="photographs: draw a set of products")
+    data = commands.add_parser("data", help="photographs: import, check, split, prepare, preview, draw")
     actions = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    given = ("source", _DATA_HELP), ("manifest", "manifest.parquet of an import, or its folder")
+    for name, (word, meaning), work, purpose, makes in (
+        ("import", given[0], _import, "list, inspect and split photographs", "manifest.parquet and quarantine.csv"),
+        ("check", given[1], _check, "audit a manifest: leaks, duplicates, unfit photographs", "audit.html, audit.json"),
+        ("split", given[1], _split, "split a manifest anew, hold out sources or devices", "a folder a split"),
+        ("prepare", given[1], _prepare, "find foregrounds and cut photographs once", "the prepared set"),
+        ("preview", given[1], _preview, "contact sheets of every transform with its settings", "PNG files"),
+    ):
+        action = actions.add_parser(name, help=purpose, description=f"{purpose}; writes {makes}.")
+        action.add_argument(word, metavar=word.upper(), help=meaning)
+        action.set_defaults(run=work)
+        _add_settings(action, f"folder of the results: {makes}")
     draw = actions.add_parser("draw", help="draw products, their counterfeits and unrelated pictures")
-    draw.add_argument("--config", metavar="FILE", help="YAML file of DrawConfig; see jobs/configs/draw_demo.yaml")
-    draw.add_argument("--set", metavar="A.B=VALUE", action="append", default=[], dest="overrides")
-    draw.add_argument("--out", type=Path, required=True, help="folder that the photographs are written to")
     draw.set_defaults(run=_draw)
+    _add_settings(draw, "folder that the photographs are written to")
+
+
+def _add_settings(action: argparse.ArgumentParser, out: str) -> None:
+    action.add_argument("--out", required=True, help=out)
+    action.add_argument("--config", metavar="FILE", help="YAML file of settings; see jobs/configs/")
+    action.add_argument(
+        "--set", metavar="A.B=VALUE", action="append", default=[], dest="overrides", help="lay one value over the file"
+    )
 
 
 def _add_verdict(commands: argparse._SubParsersAction) -> None:
@@ -60,6 +86,7 @@ def _add_verdict(commands: argparse._SubParsersAction) -> None:
     verdict.add_argument("photographs", nargs="+", type=Path)
     verdict.add_argument("--bundle", type=Path, required=True, help="folder of a calibrated bundle")
     verdict.add_argument("--gallery", type=Path, required=True, help="the gallery, a folder ending in .lance")
+    verdict.add_argument("--box", default="", help="where the product is: x0,y0,x1,y1 in px (default: everywhere)")
     verdict.add_argument("--json", action="store_true", help="whole verdicts as JSON lines")
     verdict.set_defaults(run=_verdict)
 
@@ -92,6 +119,61 @@ def _serve(arguments: argparse.Namespace) -> None:
     Demo(arguments.out, None).serve(arguments.port)
 
 
+def _import(arguments: argparse.Namespace) -> None:
+    from hallmark.data.manifest import ImportConfig
+
+    config = _settings(ImportConfig, arguments, source=arguments.source, out=arguments.out)
+    with _some_ray():
+        from hallmark.data.pipeline import ingest
+
+        assembled = ingest(config)
+    _tell(assembled.notices)
+    print(f"{assembled.manifest.num_rows} photographs in {config.out}/manifest.parquet")
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from hallmark.evaluation.audit_page import CheckConfig, audit_text, check
+
+    config = _settings(CheckConfig, arguments, manifest=arguments.manifest, out=arguments.out)
+    with _some_ray():
+        from hallmark.data.pipeline import measure_manifest
+
+        audit, page = check(config, measure_manifest)
+    print(f"{audit_text(audit)}\n\nreport: {page}")
+
+
+def _split(arguments: argparse.Namespace) -> None:
+    from hallmark.data.manifest import read_manifest
+    from hallmark.data.resplit import ResplitConfig, resplit, write_splits
+
+    config = _settings(ResplitConfig, arguments, manifest=arguments.manifest, out=arguments.out)
+    table = read_manifest(config.manifest)
+    splits = resplit(table, config)
+    for split, folder in zip(splits, write_splits(splits, table, config), strict=True):
+        _tell([f"{split.name}: {notice}" for notice in split.notices])
+        print(f"{split.table.num_rows} photographs in {folder}/manifest.parquet")
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    from hallmark.data.preparation import PreparationConfig
+
+    config = _settings(PreparationConfig, arguments, manifest=arguments.manifest, out=arguments.out)
+    with _some_ray():
+        from hallmark.data.pipeline import prepare
+
+        prepared = prepare(config)
+    _tell(prepared.notices)
+    print(f"{prepared.manifest.num_rows} photographs in {config.out}/manifest.parquet")
+
+
+def _preview(arguments: argparse.Namespace) -> None:
+    from hallmark.evaluation.preview import PreviewConfig, write_preview
+
+    config = _settings(PreviewConfig, arguments, manifest=arguments.manifest, out=arguments.out)
+    for sheet in write_preview(config):
+        print(sheet)
+
+
 def _draw(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
@@ -100,15 +182,45 @@ def _draw(arguments: argparse.Namespace) -> None:
 
     config = load_config(DrawConfig, arguments.config, arguments.overrides)
     with tqdm(total=len(plan(config)), desc="drawing", unit="photo", mininterval=2, ascii=True) as bar:
-        table = draw_set(config, arguments.out, os.cpu_count() or 1, progress=lambda done, _: bar.update(done - bar.n))
+        out = Path(arguments.out)
+        table = draw_set(config, out, os.cpu_count() or 1, progress=lambda done, _: bar.update(done - bar.n))
     print(f"drawn: {table}")
 
 
+def _settings(model: type[ConfigT], arguments: argparse.Namespace, **named: str) -> ConfigT:
+    """The command's file and overrides, with the paths that its arguments name laid over them."""
+    from hallmark.config import load_mapping, validate
+
+    settings = load_mapping(arguments.config, arguments.overrides) | named
+    return validate(model, settings, arguments.config or "configuration")
+
+
+@contextmanager
+def _some_ray() -> Iterator[None]:
+    """The cluster that RAY_ADDRESS names, else a private one on this machine for as long as the command runs."""
+    from hallmark.cluster import PrivateCluster
+
+    if "RAY_ADDRESS" in os.environ:
+        yield
+        return
+    with PrivateCluster(num_cpus=os.cpu_count() or 1) as cluster:
+        cluster.start()
+        os.environ.update(cluster.environment)
+        yield
+
+
+def _tell(notices: list[str]) -> None:
+    for notice in notices:
+        print(f"note: {notice}")
+
+
 def _verdict(arguments: argparse.Namespace) -> None:
+    from hallmark.data.table import read_box
     from hallmark.evaluation.protocol import examine_files
     from hallmark.evaluation.tables import VerdictRow, verdict_table
 
-    verdicts = examine_files(arguments.bundle, arguments.gallery, arguments.photographs)
+    box = read_box(arguments.box, "--box")
+    verdicts = examine_files(arguments.bundle, arguments.gallery, arguments.photographs, box)
     if arguments.json:
         for verdict in verdicts:
             print(verdict.model_dump_json())

@@ -9,19 +9,27 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from pydantic import Field
 
-from hallmark.data.decode import DecodeLimits, decode
-from hallmark.data.manifest import read_bytes
-from hallmark.data.preprocess import Augmentation, Preprocessing, normalise, prepare, vary
+from hallmark.config import Config
+from hallmark.data.preprocess import Preprocessing, normalise
 from hallmark.data.sampling import BatchSampler, Labels, worker_slice
-from hallmark.errors import DecodeError
-from hallmark.types import Batch
+from hallmark.data.scramble import main_labels
+from hallmark.data.transforms import Prepared, Transformed, Transforms, photograph_seed, prepared, varied
+from hallmark.types import NEGATIVE_ONLY, Batch
 
 Columns = dict[str, np.ndarray]
 
-_PREPARED: OrderedDict[tuple[str, DecodeLimits, Preprocessing], np.ndarray] = OrderedDict()
+_SOURCES = ("uri", "box", "mask_uri")
+_PREPARED: OrderedDict[tuple[Any, ...], Prepared] = OrderedDict()
 _PREPARED_BYTES = 256 * 2**20
 """A process shows every photograph once an epoch; those that fit here are decoded once."""
+
+
+class StreamConfig(Config):
+    """Where and how photographs are decoded and augmented for training."""
+
+    nodes: dict[str, str] = Field({}, description="labels of the nodes that do it, e.g. {hallmark-role: data}; {}: any")
 
 
 def training_rows(
@@ -29,67 +37,111 @@ def training_rows(
 ) -> Columns:
     """One worker's photographs of some epochs, batch after batch, as columns to read and decode.
 
-    The augmentation's seed follows the place in the global batch, so it does not depend on the number of workers.
+    `seed` follows from (seed, epoch, image_id) and, where an epoch's plan shows a photograph again, the how-manieth
+    showing it is: augmented pixels do not depend on the number of workers.
     """
+    image_ids = table.column("image_id").to_pylist()
     rows, seeds = [], []
     for epoch in epochs:
         batches = sampler.epoch(epoch)
-        places = np.arange(batches.size).reshape(batches.shape)
-        rows.append(worker_slice(batches, rank, num_workers).ravel())
-        own = worker_slice(places, rank, num_workers).ravel()
-        seeds.append((np.int64(seed) * 1_000_003 + epoch) * 1_000_003 + own)
+        copies = _copies(batches.ravel()).reshape(batches.shape)
+        own, own_copies = (worker_slice(part, rank, num_workers).ravel() for part in (batches, copies))
+        rows.append(own)
+        seeds += [photograph_seed(seed, epoch, image_ids[row], copy) for row, copy in zip(own, own_copies, strict=True)]
     chosen = np.concatenate(rows)
-    return {
-        "uri": np.array(table.column("uri").to_pylist(), dtype=object)[chosen],
+    return source_columns(table, chosen) | {
         "product": labels.product[chosen],
         "genuine": labels.genuine[chosen],
         "class_index": labels.class_index[chosen],
         "identity": labels.identity[chosen],
-        "seed": np.concatenate(seeds),
+        "seed": np.array(seeds, dtype=np.int64),
     }
 
 
-def load_photographs(
-    columns: Columns, limits: DecodeLimits, preprocessing: Preprocessing, augmentation: Augmentation | None = None
-) -> Columns:
-    """Replace `uri` and `seed` by `image`, (B, side, side, 3) uint8; varied where an augmentation is given."""
-    images = []
-    for row, uri in enumerate(columns["uri"]):
-        image = _prepared(uri, limits, preprocessing)
-        if augmentation is not None:
-            image = vary(image, augmentation, np.random.default_rng(int(columns["seed"][row])))
-        images.append(image)
-    kept = {name: values for name, values in columns.items() if name not in ("seed", "uri")}
-    return kept | {"image": np.stack(images)}
+def source_columns(table: pa.Table, rows: np.ndarray) -> Columns:
+    """Where photographs, and what belongs to each, are found: `uri`, `box` (xyxy px or None), `mask_uri` (or None)."""
+    taken = table.select(list(_SOURCES)).take(rows)
+    columns = {name: np.empty(len(rows), dtype=object) for name in _SOURCES}
+    for name, values in columns.items():
+        values[:] = taken.column(name).to_pylist()
+    return columns
 
 
-def _prepared(uri: str, limits: DecodeLimits, preprocessing: Preprocessing) -> np.ndarray:
-    """Read, decode and prepare; what this process prepared before comes from memory, up to a bound."""
-    key = (uri, limits, preprocessing)
-    if key not in _PREPARED:
-        try:
-            image = prepare(decode(read_bytes(uri), limits), preprocessing)
-        except DecodeError as error:
-            raise DecodeError(error.reason, f"{uri}: {error}") from None
-        while _PREPARED and (len(_PREPARED) + 1) * image.nbytes > _PREPARED_BYTES:
-            _PREPARED.popitem(last=False)
-        _PREPARED[key] = image
-    _PREPARED.move_to_end(key)
-    return _PREPARED[key]
+def load_photographs(columns: Columns, transforms: Transforms) -> Columns:
+    """Read, decode and transform the photographs of some rows.
+
+    Args:
+        columns: `uri`, and where there are any `box` and `mask_uri`; `seed` where something is random; labels.
+        transforms: what is done to each.
+
+    Returns:
+        The labels; `image` (B, side, side, 3) uint8; where padding can occur `content` (B, side, side) bool; where
+        photographs are scrambled `scrambled` (B,) bool, with `genuine`, `class_index` and `identity` by its policy.
+
+    Raises:
+        DecodeError, DataError: a photograph or mask that the manifest lists cannot be read; names it.
+    """
+    loaded = [_load(columns, row, transforms) for row in range(len(columns["uri"]))]
+    kept = {name: values for name, values in columns.items() if name not in (*_SOURCES, "seed")}
+    kept["image"] = np.stack([photograph.pixels for photograph in loaded])
+    if transforms.preprocessing.fill != "none":
+        kept["content"] = np.stack([photograph.content for photograph in loaded])
+    if transforms.scramble is not None:
+        kept |= _relabelled(kept, np.array([photograph.scrambled for photograph in loaded]), transforms)
+    return kept
 
 
 def to_batch(columns: Columns, preprocessing: Preprocessing, device: torch.device) -> Batch:
-    """Decoded columns as a training batch on a device; normalisation happens there."""
-    images = normalise(torch.tensor(columns["image"]).to(device), preprocessing)
-    names = ("product", "genuine", "class_index", "identity")
-    rest: dict[str, Any] = {name: torch.tensor(columns[name]).to(device) for name in names}
-    return {"images": images, **rest}
+    """Loaded columns as a training batch on a device; normalisation happens there."""
+    rest: dict[str, Any] = {
+        name: torch.tensor(values).to(device) for name, values in columns.items() if name != "image"
+    }
+    return {"images": to_images(columns, preprocessing, device), **rest}
 
 
-def plain_batches(
-    columns: Columns, batch_size: int, limits: DecodeLimits, preprocessing: Preprocessing, augmentation: Augmentation
-) -> Iterator[Columns]:
-    """Decoded columns batch by batch in this process: what the Ray Data pipeline yields, where Ray is not used."""
+def to_images(columns: Columns, preprocessing: Preprocessing, device: torch.device) -> torch.Tensor:
+    """(B, 3, side, side) float32, normalised on the device."""
+    return normalise(torch.tensor(columns["image"]).to(device), preprocessing)
+
+
+def plain_batches(columns: Columns, batch_size: int, transforms: Transforms) -> Iterator[Columns]:
+    """Loaded columns batch by batch in this process: what the Ray Data pipeline yields, where Ray is not used."""
     for start in range(0, len(columns["uri"]), batch_size):
-        part = {name: values[start : start + batch_size] for name, values in columns.items()}
-        yield load_photographs(part, limits, preprocessing, augmentation)
+        yield load_photographs(
+            {name: values[start : start + batch_size] for name, values in columns.items()}, transforms
+        )
+
+
+def _copies(rows: np.ndarray) -> np.ndarray:
+    """How many times each entry has been there before it: (N,) int64."""
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    first = np.searchsorted(ordered, ordered)
+    copies = np.empty(len(rows), dtype=np.int64)
+    copies[order] = np.arange(len(rows)) - first
+    return copies
+
+
+def _load(columns: Columns, row: int, transforms: Transforms) -> Transformed:
+    uri, box, mask_uri = (columns[name][row] if name in columns else None for name in _SOURCES)
+    seed = int(columns["seed"][row]) if "seed" in columns else 0
+    if not transforms.same_every_time:
+        return varied(prepared(uri, box, mask_uri, transforms, seed), transforms, seed)
+    key = (uri, None if box is None else tuple(box), transforms.limits, transforms.preprocessing)
+    if key not in _PREPARED:
+        fresh = prepared(uri, box, mask_uri, transforms, seed)
+        while _PREPARED and (len(_PREPARED) + 1) * fresh.fitted.pixels.nbytes > _PREPARED_BYTES:
+            _PREPARED.popitem(last=False)
+        _PREPARED[key] = fresh
+    _PREPARED.move_to_end(key)
+    return varied(_PREPARED[key], transforms, seed)
+
+
+def _relabelled(columns: Columns, scrambled: np.ndarray, transforms: Transforms) -> Columns:
+    policy = transforms.scramble.main_label
+    genuine, class_index = main_labels(
+        columns["product"], columns["genuine"], columns["class_index"], scrambled, policy
+    )
+    # A scrambled photograph is no second view of its item.
+    identity = np.where(scrambled, NEGATIVE_ONLY, columns["identity"])
+    return {"genuine": genuine, "class_index": class_index, "identity": identity, "scrambled": scrambled}

@@ -1,11 +1,10 @@
-"""Photographs on their way into a manifest: opened, cleaned of faults and copies, sorted into items."""
+"""Photographs on their way into a manifest: cleaned of faults and copies, sorted into items."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Literal
 
@@ -13,14 +12,14 @@ import numpy as np
 from pydantic import Field
 
 from hallmark.config import Config
-from hallmark.data.decode import DecodeLimits, decode
-from hallmark.data.duplicates import THUMBNAIL_SIDE_PX, near_duplicate_clusters, thumbnail
-from hallmark.data.listing import Listed, Listing, Rejected, read_bytes
+from hallmark.data.decode import DecodeLimits
+from hallmark.data.duplicates import near_duplicate_clusters
+from hallmark.data.inspection import Inspected
+from hallmark.data.listing import Listed, Listing, Rejected
 from hallmark.data.splits import SplitConfig
-from hallmark.errors import DataError, DecodeError
+from hallmark.data.table import some
+from hallmark.errors import DataError
 from hallmark.types import Authenticity
-
-_NAMED_AT_MOST = 10
 
 
 class ImportConfig(Config):
@@ -29,6 +28,7 @@ class ImportConfig(Config):
     source: str = Field(description="folder, .csv or .parquet; a path or any fsspec URI")
     out: str = Field(description="local folder that manifest.parquet and quarantine.parquet go to")
     limits: DecodeLimits = Field(DecodeLimits(), description="what a photograph may be")
+    nodes: dict[str, str] = Field({}, description="labels of the nodes that inspect photographs; {}: any")
     incomplete: Literal["error", "skip"] = Field(
         "error", description="what happens to products that lack genuine or counterfeit items: stop, or leave them out"
     )
@@ -42,25 +42,6 @@ class ImportConfig(Config):
         lt=1,
         description="photographs whose 64 px thumbnails correlate above this are one item (0.5 to 1)",
     )
-
-
-def _no_thumbnail() -> np.ndarray:
-    return np.zeros((THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX), dtype=np.uint8)
-
-
-@dataclass(frozen=True)
-class Inspected:
-    """What opening one photograph tells; `reason` is empty where it is sound.
-
-    `width` and `height` in px after EXIF orientation; `thumbnail` (64, 64) uint8 grey, zeros where it is not sound.
-    """
-
-    image_id: str
-    width: int = 0
-    height: int = 0
-    thumbnail: np.ndarray = field(default_factory=_no_thumbnail)
-    reason: str = ""
-    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,39 +60,46 @@ class Photograph:
         return (*self.place, self.listed.item_id, self.listed.uri)
 
 
-def inspect_photograph(data: bytes, limits: DecodeLimits) -> Inspected:
-    """Identify, decode and measure one photograph; what is wrong with it is returned, never raised."""
-    image_id = hashlib.sha256(data).hexdigest()
-    try:
-        image = decode(data, limits)
-    except DecodeError as error:
-        return Inspected(image_id, reason=error.reason, detail=str(error))
-    height, width, _ = image.shape
-    return Inspected(image_id, width, height, thumbnail(image))
-
-
-def inspect_uri(uri: str, limits: DecodeLimits) -> Inspected:
-    """`inspect_photograph` of a file; one that cannot be read has the reason `unreadable`."""
-    try:
-        data = read_bytes(uri, limits.max_bytes)
-    except DataError as error:
-        return Inspected("", reason="unreadable", detail=str(error))
-    return inspect_photograph(data, limits)
-
-
 def sound(listing: Listing, inspected: Sequence[Inspected]) -> tuple[list[Photograph], list[Rejected]]:
-    """Part the photographs that can be used, in a fixed order, from the files that cannot."""
+    """Part the photographs that can be used, in a fixed order, from the files that cannot.
+
+    The detail of a fault begins with the row and column of the table where there is one.
+    """
     photographs = []
     faults = list(listing.rejected)
-    for entry, seen in zip(listing.photographs, inspected, strict=True):
+    for entry, opened in zip(listing.photographs, inspected, strict=True):
+        seen = opened if opened.reason else _held_against(entry, opened)
         if seen.reason:
-            faults.append(Rejected(entry.uri, seen.reason, seen.detail))
-        elif entry.box and (entry.box[2] > seen.width or entry.box[3] > seen.height):
-            detail = f"found the box {entry.box}; wanted it within {seen.width} x {seen.height} px"
-            faults.append(Rejected(entry.uri, "box", detail))
+            place = f"{entry.origin}, column {seen.column}: " if entry.origin else ""
+            faults.append(Rejected(entry.uri, seen.reason, place + seen.detail))
         else:
             photographs.append(Photograph(entry, seen))
     return sorted(photographs, key=lambda photograph: photograph.order), faults
+
+
+def _held_against(entry: Listed, seen: Inspected) -> Inspected:
+    """Hold what a table says of a photograph against the photograph itself."""
+    if entry.image_id and entry.image_id != seen.image_id:
+        detail = f"found {entry.image_id}; wanted {seen.image_id}, the SHA-256 of {entry.uri}: another file lies there"
+        return replace(seen, reason="image_id", detail=detail, column="image_id")
+    if entry.box and (entry.box[2] > seen.width or entry.box[3] > seen.height):
+        detail = f"found the box {entry.box}; wanted it within {seen.width} x {seen.height} px"
+        return replace(seen, reason="box", detail=detail, column="box")
+    return seen
+
+
+def alike_products(photographs: Sequence[Photograph]) -> list[str]:
+    """A notice for each set of product names that differ only in case or spaces; they stay different products."""
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for photograph in photographs:
+        product = photograph.listed.product
+        spellings["".join(product.split()).casefold()].add(product)
+    return [
+        f"products {', '.join(map(repr, sorted(names)))} are named alike but for case or spaces and are taken as "
+        f"{len(names)} products; give them one name if they are one"
+        for _, names in sorted(spellings.items())
+        if len(names) > 1
+    ]
 
 
 def refuse_contradictions(photographs: Sequence[Photograph]) -> None:
@@ -125,7 +113,7 @@ def refuse_contradictions(photographs: Sequence[Photograph]) -> None:
     for photograph in photographs:
         one, other = first.setdefault(photograph.inspected.image_id, photograph.listed), photograph.listed
         if (one.product, one.authenticity) != (other.product, other.authenticity):
-            clashes.append(f"{one.uri} ({_label(one)}) and {other.uri} ({_label(other)})")
+            clashes.append(f"{_named(one)} and {_named(other)}")
     if clashes:
         raise DataError(
             f"the same photograph is under two labels: {some(clashes)}; remove each from where it does not belong"
@@ -139,7 +127,9 @@ def without_copies(photographs: Sequence[Photograph]) -> tuple[list[Photograph],
     for photograph in photographs:
         first = kept.setdefault(photograph.inspected.image_id, photograph)
         if first is not photograph:
-            faults.append(Rejected(photograph.listed.uri, "duplicate", f"duplicate of {first.listed.uri}"))
+            place = f"{photograph.listed.origin}, column uri: " if photograph.listed.origin else ""
+            of = f"{first.listed.uri} ({first.listed.origin})" if first.listed.origin else first.listed.uri
+            faults.append(Rejected(photograph.listed.uri, "duplicate", f"{place}duplicate of {of}"))
     return list(kept.values()), faults
 
 
@@ -205,12 +195,6 @@ def thumbnails_of(photographs: Sequence[Photograph]) -> np.ndarray:
     return np.stack([photograph.inspected.thumbnail for photograph in photographs])
 
 
-def some(names: Sequence[str]) -> str:
-    """The first names of a list that may be long."""
-    more = len(names) - _NAMED_AT_MOST
-    return "; ".join(names[:_NAMED_AT_MOST]) + (f"; and {more} more" if more > 0 else "")
-
-
 def _cluster_names(
     place: tuple[str, str, str], photographs: list[Photograph], correlation: float, taken: set[str]
 ) -> Iterator[str]:
@@ -243,3 +227,7 @@ def _lacking(photographs: Sequence[Photograph], min_items: int) -> tuple[dict[st
 
 def _label(listed: Listed) -> str:
     return "/".join(word for word in (listed.product, listed.authenticity) if word)
+
+
+def _named(listed: Listed) -> str:
+    return f"{listed.uri} ({', '.join(filter(None, (_label(listed), listed.origin)))})"

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import difflib
-import io
-import math
 import posixpath
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import fsspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from hallmark.data.table import ADDRESS_COLUMNS, Row, read_rows, some
 from hallmark.errors import DataError
-from hallmark.types import Authenticity, Role
+from hallmark.types import Authenticity
 
 LAYOUT = "<product>/[<part>/]<genuine|counterfeit>/<photograph>, and unrelated/<photograph>"
 DEFAULT_PART = "whole"
-REQUIRED_COLUMNS = ("uri", "product", "authenticity")
-OPTIONAL_COLUMNS = ("part", "item_id", "source_id", "device_id", "box", "mask_uri", "role")
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp")
 _NOTE_SUFFIXES = (".csv", ".json", ".txt", ".md", ".yaml", ".yml", ".parquet")
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini", "__macosx")
@@ -31,7 +23,10 @@ _SYSTEM_FILES = ("thumbs.db", "desktop.ini", "__macosx")
 class Listed:
     """One photograph as its source describes it.
 
-    `box` is (x0, y0, x1, y1) in pixels, after EXIF orientation. Empty text means not given.
+    `box` is (x0, y0, x1, y1) in pixels, after EXIF orientation. `mask_uri` is a foreground mask, `edit_mask_uri` a mask
+    of where a counterfeit departs from the genuine design: 8-bit grey PNGs of the photograph's size. `image_id` is the
+    SHA-256 that the file is said to have. `origin` names the table and row, "photos.csv, row 7"; it is empty for a
+    folder. Empty text means not given.
     """
 
     uri: str
@@ -43,7 +38,10 @@ class Listed:
     device_id: str = ""
     box: tuple[float, float, float, float] | None = None
     mask_uri: str = ""
+    edit_mask_uri: str = ""
     role: str = ""
+    image_id: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,14 +67,15 @@ def list_photographs(source: str) -> Listing:
     A folder is laid out as `LAYOUT`; class folders are read in any case of letters, a product without parts has the
     part `whole`. Files out of place or of another kind are rejected; hidden files, files of the operating
     system and notes at the root (.csv, .json, .txt, .md, .yaml, .parquet) are passed over. A table has the columns
-    uri, product, authenticity and may have part, item_id, source_id, device_id, box, mask_uri, role; relative URIs
-    start at the table's folder.
+    uri, product, authenticity and may have part, item_id, source_id, device_id, box, mask_uri, edit_mask_uri, role,
+    image_id; relative URIs start at the table's folder. All faulty rows of a table are named at once.
 
     Args:
         source: a local path or any fsspec URI.
 
     Raises:
-        DataError: the source is missing, empty, not laid out so, or a table has a wrong header or value.
+        DataError: the source is missing, empty, not laid out so, or a table has a wrong header or value, or one
+            photograph on two rows.
     """
     filesystem, root = _open_filesystem(source)
     try:
@@ -86,7 +85,7 @@ def list_photographs(source: str) -> Listing:
     except Exception as error:  # each storage has errors of its own
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{source}: cannot be listed ({_one_line(error)}); check the address and your rights") from None
+        raise DataError(f"{source}: cannot be listed ({one_line(error)}); check the address and your rights") from None
     if not exists:
         raise DataError(f"{source}: found nothing there; wanted a folder laid out as {LAYOUT}, a .csv or a .parquet")
     suffix = posixpath.splitext(root)[1].lower()
@@ -94,12 +93,9 @@ def list_photographs(source: str) -> Listing:
         raise DataError(
             f"{source}: found a file ending in {suffix or 'nothing'}; wanted a folder, a .csv or a .parquet"
         )
-    content = read_bytes(source)
-    rows = _csv_rows(content, source) if suffix == ".csv" else _parquet_rows(content, source)
     folder = _uri_of(filesystem, posixpath.dirname(root))
-    photographs = [_listed_row(row, f"{source}, row {number}", folder) for number, row in rows]
-    if not photographs:
-        raise DataError(f"{source}: found a header without rows; wanted one row a photograph")
+    photographs = [_listed_row(row, source, folder) for row in read_rows(read_bytes(source), suffix, source)]
+    _refuse_repeated(photographs)
     return Listing(photographs, [])
 
 
@@ -113,14 +109,14 @@ def read_bytes(uri: str, max_bytes: int | None = None) -> bytes:
         with fsspec.open(uri, "rb") as file:
             return file.read() if max_bytes is None else file.read(max_bytes + 1)
     except Exception as error:  # each storage has errors of its own
-        raise DataError(f"{uri}: cannot be read ({_one_line(error)}); wanted a file that can be opened") from None
+        raise DataError(f"{uri}: cannot be read ({one_line(error)}); wanted a file that can be opened") from None
 
 
 def _open_filesystem(source: str) -> tuple[Any, str]:
     try:
         return fsspec.core.url_to_fs(source)
     except (ImportError, ValueError, OSError) as error:
-        raise DataError(f"{source}: cannot be opened ({_one_line(error)}); wanted a path or an fsspec URI") from None
+        raise DataError(f"{source}: cannot be opened ({one_line(error)}); wanted a path or an fsspec URI") from None
 
 
 def _list_folder(filesystem: Any, root: str, source: str) -> Listing:
@@ -160,100 +156,24 @@ def _place(uri: str, steps: list[str]) -> Listed | Rejected:
     return Listed(uri, steps[0], steps[1] if len(steps) == 4 else DEFAULT_PART, label)
 
 
-def _csv_rows(content: bytes, source: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{source}: found text that is not UTF-8 ({error.reason}); save it as UTF-8 CSV") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        _check_header(header, source)
-        for values in reader:
-            if not any(value.strip() for value in values):
-                continue
-            if len(values) != len(header):
-                raise DataError(
-                    f"{source}, row {reader.line_num}: found {len(values)} values; wanted {len(header)}, one a column"
-                )
-            yield reader.line_num, dict(zip(header, values, strict=True))
-    except csv.Error as error:
-        raise DataError(f"{source}, row {reader.line_num}: is not valid CSV ({error})") from None
-
-
-def _parquet_rows(content: bytes, source: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        table = pq.read_table(pa.BufferReader(content))
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{source}: is not a readable Parquet file ({_one_line(error)})") from None
-    _check_header(table.column_names, source)
-    known = [name for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS) if name in table.column_names]
-    yield from enumerate(table.select(known).to_pylist(), start=1)
-
-
-def _check_header(header: list[str], source: str) -> None:
-    """Refuse a missing, doubled or misspelt column; further columns are the user's own."""
-    columns = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
-    found = ", ".join(header) or "no header"
-    for name in REQUIRED_COLUMNS:
-        if name not in header:
-            raise DataError(f"{source}: column {name} is missing; found {found}; wanted {', '.join(REQUIRED_COLUMNS)}")
-    for name in header:
-        if name in columns and header.count(name) > 1:
-            raise DataError(f"{source}: column {name} is there {header.count(name)} times; wanted it once")
-        close = difflib.get_close_matches(name.lower(), set(columns) - set(header), n=1, cutoff=0.8)
-        if name not in columns and close:
-            raise DataError(f"{source}: found column {name!r}; did you mean {close[0]!r}?")
-
-
-def _listed_row(row: dict[str, Any], where: str, folder: str) -> Listed:
-    text = {name: _text(row.get(name), where, name) for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS) if name != "box"}
-    authenticity = _one_of(text["authenticity"].lower(), [word.value for word in Authenticity], where, "authenticity")
-    role = _one_of(text["role"].lower(), ["", *(word.value for word in Role)], where, "role")
-    listed = Listed(**text | {"authenticity": authenticity, "role": role}, box=_box(row.get("box"), where))
-    if not listed.uri:
-        raise DataError(f"{where}, column uri: found nothing; wanted the photograph's path or URI")
-    mask_uri = _resolve(listed.mask_uri, folder) if listed.mask_uri else ""
-    listed = replace(listed, uri=_resolve(listed.uri, folder), mask_uri=mask_uri)
-    if authenticity == Authenticity.UNRELATED:
+def _listed_row(row: Row, source: str, folder: str) -> Listed:
+    """A table's row, its relative addresses resolved against the table's folder."""
+    addresses = {name: _resolve(row.text[name], folder) for name in ADDRESS_COLUMNS if row.text[name]}
+    listed = Listed(**row.text | addresses, box=row.box, origin=f"{source}, row {row.number}")
+    if listed.authenticity == Authenticity.UNRELATED:
         return replace(listed, product="", part="")
-    if not listed.product:
-        raise DataError(f"{where}, column product: found nothing; wanted the product's name")
     return replace(listed, part=listed.part or DEFAULT_PART)
 
 
-def _text(value: Any, where: str, column: str) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, (str, int)):
-        return str(value).strip()
-    raise DataError(f"{where}, column {column}: found {value!r}; wanted text")
-
-
-def _one_of(value: str, wanted: Iterable[str], where: str, column: str) -> str:
-    if value not in wanted:
-        words = ", ".join(word or "nothing" for word in wanted)
-        raise DataError(f"{where}, column {column}: found {value!r}; wanted one of {words}")
-    return value
-
-
-def _box(value: Any, where: str) -> tuple[float, float, float, float] | None:
-    if (
-        value is None
-        or (isinstance(value, float) and math.isnan(value))
-        or (isinstance(value, str) and not value.strip())
-    ):
-        return None
-    values = (
-        value.strip().strip("[]()").replace(",", " ").replace(";", " ").split() if isinstance(value, str) else value
-    )
-    try:
-        x0, y0, x1, y1 = (float(number) for number in values)
-    except (TypeError, ValueError):
-        raise DataError(f"{where}, column box: found {value!r}; wanted four numbers x0 y0 x1 y1 in pixels") from None
-    if not (0 <= x0 < x1 < math.inf and 0 <= y0 < y1 < math.inf):
-        raise DataError(f"{where}, column box: found {value!r}; wanted 0 <= x0 < x1 and 0 <= y0 < y1 in pixels")
-    return x0, y0, x1, y1
+def _refuse_repeated(photographs: list[Listed]) -> None:
+    first: dict[str, Listed] = {}
+    repeated = []
+    for listed in photographs:
+        one = first.setdefault(listed.uri, listed)
+        if one is not listed:
+            repeated.append(f"{listed.origin}, column uri: found {listed.uri} again; {one.origin} has it already")
+    if repeated:
+        raise DataError(f"{some(repeated)}; wanted each photograph on one row; remove the others")
 
 
 def _resolve(uri: str, folder: str) -> str:
@@ -269,5 +189,6 @@ def _uri_of(filesystem: Any, path: str) -> str:
     return path if "file" in protocols else filesystem.unstrip_protocol(path)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What an exception says, on one line of at most 200 characters."""
     return (" ".join(str(error).split()) or type(error).__name__)[:200]

@@ -15,22 +15,21 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from hallmark.data.duplicates import near_duplicate_clusters
+from hallmark.data.inspection import Inspected, inspect_listed, inspect_photograph, inspect_uri
 from hallmark.data.intake import (
     ImportConfig,
-    Inspected,
     Photograph,
+    alike_products,
     complete,
-    inspect_photograph,
-    inspect_uri,
     refuse_contradictions,
-    some,
     sound,
     thumbnails_of,
     with_items,
     without_copies,
 )
 from hallmark.data.listing import LAYOUT, Listed, Listing, list_photographs, read_bytes
-from hallmark.data.splits import assign_roles, digest
+from hallmark.data.splits import assign_roles, digest, group_labels, thin_strata
+from hallmark.data.table import some
 from hallmark.errors import DataError, OutputError
 from hallmark.types import Authenticity, Role
 
@@ -43,6 +42,8 @@ __all__ = [
     "Listed",
     "Listing",
     "assemble",
+    "earlier_manifest",
+    "inspect_listed",
     "inspect_photograph",
     "inspect_uri",
     "list_photographs",
@@ -52,6 +53,8 @@ __all__ = [
     "read_manifest",
     "rows_with",
     "write_import",
+    "write_manifest",
+    "write_whole",
 ]
 
 MANIFEST_SCHEMA = pa.schema(
@@ -62,10 +65,12 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("part", pa.string(), nullable=False),
         pa.field("authenticity", pa.string(), nullable=False),
         pa.field("item_id", pa.string(), nullable=False),
+        pa.field("group_id", pa.string()),
         pa.field("source_id", pa.string()),
         pa.field("device_id", pa.string()),
         pa.field("box", pa.list_(pa.float32())),
         pa.field("mask_uri", pa.string()),
+        pa.field("edit_mask_uri", pa.string()),
         pa.field("role", pa.string(), nullable=False),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
@@ -83,17 +88,22 @@ class Assembled:
     notices: list[str]
 
 
-def assemble(listing: Listing, inspected: Sequence[Inspected], config: ImportConfig) -> Assembled:
+def assemble(
+    listing: Listing, inspected: Sequence[Inspected], config: ImportConfig, earlier: pa.Table | None = None
+) -> Assembled:
     """Join what was listed and what was seen into a manifest with items and roles, and a quarantine.
 
     Photographs that are unsound, doubled or, where `incomplete` is `skip`, of incomplete products are quarantined. A
-    missing item_id becomes the near-duplicate cluster within product, part and authenticity. The outcome does not
-    depend on the order of the listing.
+    missing item_id becomes the near-duplicate cluster within product, part and authenticity. `group_id` is the first
+    item_id among those that near-duplicates join: what may not be parted by a split. The outcome does not depend on the
+    order of the listing.
 
     Args:
         listing: from `list_photographs`.
-        inspected: from `inspect_uri`, one for each of `listing.photographs`, in their order.
+        inspected: from `inspect_listed`, one for each of `listing.photographs`, in their order.
         config: what is refused and how it is split.
+        earlier: a manifest whose photographs keep their roles, unless the listing gives them one. Where new photographs
+            join groups of different roles, all take that of the first image_id.
 
     Raises:
         DataError: the same bytes have two products or authenticities, a product is incomplete, or nothing is left.
@@ -108,9 +118,9 @@ def assemble(listing: Listing, inspected: Sequence[Inspected], config: ImportCon
     if not photographs:
         found = f"; the first: {': '.join(astuple(faults[0]))}" if faults else ""
         raise DataError(f"{config.source}: none of {num_files} files can be used{found}; wanted {LAYOUT}")
-    manifest, role_notices = _with_roles(photographs, config)
+    manifest, role_notices = _with_roles(photographs, config, earlier)
     quarantine = pa.Table.from_pylist([asdict(fault) for fault in faults], schema=QUARANTINE_SCHEMA)
-    notices = [*item_notices, *product_notices, *role_notices]
+    notices = [*alike_products(photographs), *item_notices, *product_notices, *role_notices]
     if faults:
         counts = ", ".join(f"{number} {reason}" for reason, number in sorted(Counter(f.reason for f in faults).items()))
         notices.append(f"{len(faults)} of {num_files} files are quarantined: {counts}")
@@ -130,17 +140,45 @@ def write_import(assembled: Assembled, out: str | Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         quote = pa_csv.WriteOptions(quoting_style="all_valid")
-        _replace(folder / "quarantine.csv", lambda file: pa_csv.write_csv(quarantine, file, quote))
-        _replace(folder / "quarantine.parquet", lambda file: pq.write_table(quarantine, file))
-        _replace(folder / "manifest.parquet", lambda file: pq.write_table(assembled.manifest, file))
+        write_whole(folder / "quarantine.csv", lambda file: pa_csv.write_csv(quarantine, file, quote))
+        write_whole(folder / "quarantine.parquet", lambda file: pq.write_table(quarantine, file))
+        write_manifest(assembled.manifest, folder)
     except OSError as error:
         raise OutputError(
             f"{folder}: cannot be written ({error.strerror or error}); wanted a folder with write rights and space"
         ) from None
 
 
+def write_manifest(table: pa.Table, folder: Path) -> None:
+    """Write a folder's manifest.parquet; equal tables give equal bytes. Raises OSError."""
+    write_whole(folder / "manifest.parquet", lambda file: pq.write_table(table, file))
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Write under a temporary name beside the file, then take its place in one step. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def earlier_manifest(out: str | Path) -> pa.Table | None:
+    """The manifest that an earlier import left in a local folder, or None.
+
+    Raises:
+        DataError: there is one, but it cannot be read.
+    """
+    path = Path(out) / "manifest.parquet"
+    return read_manifest(path) if path.is_file() else None
+
+
 def read_manifest(path: str | Path) -> pa.Table:
-    """Read a manifest, or the manifest.parquet of a folder, as MANIFEST_SCHEMA.
+    """Read a manifest, or the manifest.parquet of a folder, as MANIFEST_SCHEMA; optional columns it lacks are null.
 
     Raises:
         DataError: the file is missing or unreadable, or a column is missing, of another type, or has a wrong value.
@@ -152,6 +190,9 @@ def read_manifest(path: str | Path) -> pa.Table:
         raise DataError(f"{uri}: is not a readable Parquet file ({error}); run the import again") from None
     columns = []
     for field in MANIFEST_SCHEMA:
+        if field.name not in table.column_names and field.nullable:
+            columns.append(pa.chunked_array([pa.nulls(table.num_rows, field.type)]))
+            continue
         if field.name not in table.column_names:
             found = ", ".join(table.column_names)
             raise DataError(f"{uri}: column {field.name} is missing; found {found}; run the import again")
@@ -178,38 +219,76 @@ def products(table: pa.Table) -> list[str]:
     return sorted(pc.unique(related["product"]).to_pylist())
 
 
-def _with_roles(photographs: Sequence[Photograph], config: ImportConfig) -> tuple[pa.Table, list[str]]:
+def _with_roles(
+    photographs: Sequence[Photograph], config: ImportConfig, earlier: pa.Table | None
+) -> tuple[pa.Table, list[str]]:
     rows = [_row(photograph) for photograph in photographs]
-    table = pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA)
     clusters = near_duplicate_clusters(thumbnails_of(photographs), config.duplicate_correlation).tolist()
-    roles = assign_roles(table, config.splits, clusters)
+    groups: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row, label in zip(rows, group_labels(rows, clusters), strict=True):
+        groups[label].append(row)
+    for members in groups.values():
+        group_id = min(row["item_id"] for row in members)
+        for row in members:
+            row["group_id"] = group_id
+    if earlier is not None:
+        _keep_roles(groups.values(), earlier)
+    roles = assign_roles(pa.Table.from_pylist(rows, MANIFEST_SCHEMA), config.splits)
+    rows = [row | {"role": role} for row, role in zip(rows, roles, strict=True)]
+    notices = [] if earlier is None else _compared(rows, earlier)
+    crossing = _crossing(rows, clusters)
+    if crossing:
+        notices.append(f"the roles given put one item into several: {some(crossing)}; scores will flatter")
+    return pa.Table.from_pylist(rows, MANIFEST_SCHEMA), [*notices, *thin_strata(rows)]
+
+
+def _keep_roles(groups: Iterable[list[dict[str, Any]]], earlier: pa.Table) -> None:
+    """Fill in the roles of an earlier manifest, in place: one for the whole of each group that was given none."""
+    held = _roles_by_id(earlier)
+    for members in groups:
+        known = sorted(row["image_id"] for row in members if row["image_id"] in held)
+        if known and not any(row["role"] for row in members):
+            for row in members:
+                row["role"] = held[known[0]]
+
+
+def _compared(rows: Sequence[dict[str, Any]], earlier: pa.Table) -> list[str]:
+    """Notices of what is new and what has moved since an earlier manifest."""
+    held = _roles_by_id(earlier)
+    known = [row for row in rows if row["image_id"] in held]
+    num_moved = sum(row["role"] != held[row["image_id"]] for row in known)
+    notices = [
+        f"{len(known) - num_moved} photographs keep their roles of the earlier manifest, {len(rows) - len(known)} are "
+        "new; `splits` is for the new ones (to split all anew, import to an empty folder or re-split the manifest)"
+    ]
+    if num_moved:
+        notices.append(
+            f"{num_moved} earlier photographs change their role: one was given, or new photographs show that they "
+            "belong together; measure anew what was trained on the earlier manifest"
+        )
+    return notices
+
+
+def _roles_by_id(table: pa.Table) -> dict[str, str]:
+    return dict(zip(table["image_id"].to_pylist(), table["role"].to_pylist(), strict=True))
+
+
+def _crossing(rows: Sequence[dict[str, Any]], clusters: Sequence[int]) -> list[str]:
+    """The items and near-duplicate clusters that lie in several roles, with these roles."""
     held: dict[str, set[str]] = defaultdict(set)
     names: dict[int, str] = {}
-    for row, cluster, role in zip(rows, clusters, roles, strict=True):
-        held[f"item {row['item_id']}"].add(role)
-        held[names.setdefault(cluster, f"near-duplicates of {row['uri']}")].add(role)
-    crossing = [f"{name} ({', '.join(sorted(found))})" for name, found in held.items() if len(found) > 1]
-    notices = [f"the roles given put one item into several: {some(crossing)}; scores will flatter"] if crossing else []
-    for place, found in _roles_by_place(rows, roles).items():
-        missing = [role.value for role in (Role.TRAIN, Role.VAL, Role.TEST) if role not in found]
-        if missing:
-            notices.append(f"{'/'.join(filter(None, place))}: too few items; no photograph for {' and '.join(missing)}")
-    column = pa.array(roles, pa.string())
-    return table.set_column(MANIFEST_SCHEMA.get_field_index("role"), MANIFEST_SCHEMA.field("role"), column), notices
+    for row, cluster in zip(rows, clusters, strict=True):
+        held[f"item {row['item_id']}"].add(row["role"])
+        held[names.setdefault(cluster, f"near-duplicates of {row['uri']}")].add(row["role"])
+    return [f"{name} ({', '.join(sorted(found))})" for name, found in held.items() if len(found) > 1]
 
 
 def _row(photograph: Photograph) -> dict[str, Any]:
     listed, seen = photograph.listed, photograph.inspected
     given = {name: getattr(listed, name) for name in ("uri", "product", "part", "authenticity", "item_id", "role")}
-    optional = {name: getattr(listed, name) or None for name in ("source_id", "device_id", "box", "mask_uri")}
+    names = ("source_id", "device_id", "box", "mask_uri", "edit_mask_uri")
+    optional = {name: getattr(listed, name) or None for name in names}
     return given | optional | {"image_id": seen.image_id, "width": int(seen.width), "height": int(seen.height)}
-
-
-def _roles_by_place(rows: list[dict[str, Any]], roles: list[str]) -> dict[tuple[str, str, str], set[str]]:
-    places: dict[tuple[str, str, str], set[str]] = defaultdict(set)
-    for row, role in zip(rows, roles, strict=True):
-        places[row["product"], row["part"], row["authenticity"]].add(role)
-    return places
 
 
 def _checked_column(column: pa.ChunkedArray, field: pa.Field, uri: str) -> pa.ChunkedArray:
@@ -226,16 +305,3 @@ def _checked_column(column: pa.ChunkedArray, field: pa.Field, uri: str) -> pa.Ch
             words = ", ".join(word.value for word in wanted)
             raise DataError(f"{uri}, column {field.name}: found {strange[0]!r}; wanted one of {words}")
     return column
-
-
-def _replace(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Write under a temporary name beside the file, then take its place in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,63 +2,163 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import ray
+import ray.data
+from ray.data.collate_fn import NumpyBatchCollateFn
 from tqdm import tqdm
 
 from hallmark.data.batches import Columns, load_photographs
 from hallmark.data.decode import DecodeLimits
-from hallmark.data.manifest import Inspected, inspect_uri
-from hallmark.data.preprocess import Augmentation, Preprocessing
+from hallmark.data.manifest import (
+    Assembled,
+    ImportConfig,
+    assemble,
+    earlier_manifest,
+    inspect_listed,
+    list_photographs,
+    read_manifest,
+    write_import,
+)
+from hallmark.data.measurement import Measured, measure_row
+from hallmark.data.preparation import Journal, PreparationConfig, prepare_photograph, prepared_set, tasks
+from hallmark.data.transforms import Transforms
+
+T = TypeVar("T")
 
 _BATCHES_PER_BLOCK = 4
-_INSPECTED_PER_BLOCK = 32
+_ROWS_AT_ONCE = 16
 
 
-def inspect_photographs(uris: list[str], limits: DecodeLimits) -> list[Inspected]:
-    """Read, decode and hash photographs on the cluster, in the order given; a bad one comes back with its reason."""
-    dataset = _in_order(pa.table({"uri": pa.array(uris, pa.string())}), _INSPECTED_PER_BLOCK)
-    inspect = partial(_inspect_columns, limits=limits)
-    dataset = dataset.map_batches(inspect, batch_size=_INSPECTED_PER_BLOCK, batch_format="numpy")
-    rows = tqdm(dataset.iter_rows(), total=len(uris), desc="inspecting", unit="photo", mininterval=2, ascii=True)
-    return [pickle.loads(row["inspected"]) for row in rows]
+@contextmanager
+def connected() -> Iterator[None]:
+    """Be connected to the cluster that RAY_ADDRESS names; without it one starts on this machine, and ends with this."""
+    ray.init(logging_level="WARNING")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
-def _inspect_columns(columns: Columns, limits: DecodeLimits) -> dict[str, list[bytes]]:
-    return {"inspected": [pickle.dumps(inspect_uri(uri, limits)) for uri in columns["uri"]]}
+def in_turn(
+    work: Callable[[Any], T], rows: Sequence[Any], description: str, nodes: Mapping[str, str] | None = None
+) -> Iterator[T]:
+    """Do the same to every row on the cluster; the outcomes come in the order of the rows, with a progress bar.
+
+    Args:
+        work: a function that can be pickled; what it raises ends everything.
+        rows: anything that can be pickled, small: a URI rather than bytes.
+        description: what the progress bar says.
+        nodes: labels of the nodes that do it; None = any.
+    """
+    pickled = pa.table({"row": pa.array([pickle.dumps(row) for row in rows], pa.binary())})
+    dataset = _in_order(pickled, _ROWS_AT_ONCE).map_batches(
+        partial(_worked, work=work), batch_size=_ROWS_AT_ONCE, batch_format="numpy", label_selector=_labels(nodes)
+    )
+    outcomes = tqdm(dataset.iter_rows(), total=len(rows), desc=description, unit="photo", mininterval=2, ascii=True)
+    return (pickle.loads(outcome["outcome"]) for outcome in outcomes)
+
+
+def _worked(columns: Columns, work: Callable[[Any], Any]) -> dict[str, list[bytes]]:
+    return {"outcome": [pickle.dumps(work(pickle.loads(row))) for row in columns["row"]]}
+
+
+def ingest(config: ImportConfig) -> Assembled:
+    """List a source's photographs, inspect them on the cluster, and write manifest and quarantine.
+
+    Raises:
+        DataError: what is wrong with the source; OutputError: where it could not be written.
+    """
+    listing = list_photographs(config.source)
+    earlier = earlier_manifest(config.out)
+    with connected():
+        inspected = list(
+            in_turn(partial(inspect_listed, limits=config.limits), listing.photographs, "inspecting", config.nodes)
+        )
+    assembled = assemble(listing, inspected, config, earlier)
+    write_import(assembled, config.out)
+    return assembled
+
+
+def measure_manifest(table: pa.Table, limits: DecodeLimits, nodes: Mapping[str, str]) -> list[Measured]:
+    """What each row's photograph tells an audit, in their order; a bad one comes back with its reason."""
+    with connected():
+        return list(in_turn(partial(measure_row, limits=limits), table.to_pylist(), "measuring", nodes))
+
+
+def prepare(config: PreparationConfig) -> Assembled:
+    """Prepare a manifest's photographs on the cluster; broken off, it goes on where it stopped.
+
+    Raises:
+        DataError, OutputError: what is wrong with the manifest or the place.
+    """
+    table = read_manifest(config.manifest)
+    journal = Journal(table, config)
+    missing = [task for task in tasks(table, config) if task.row["image_id"] not in journal.done]
+    if missing:
+        with connected():
+            cuts = in_turn(partial(prepare_photograph, config=config), missing, "preparing", config.nodes)
+            for _ in journal.keeping(cuts):
+                pass
+    assembled = prepared_set(table, journal.done)
+    write_import(assembled, config.out)
+    return assembled
 
 
 def photograph_stream(
     columns: Columns,
     batch_size: int,
-    limits: DecodeLimits,
-    preprocessing: Preprocessing,
-    augmentation: Augmentation | None = None,
-) -> Iterator[Columns]:
-    """Decoded columns in the order given, `batch_size` rows at a time.
+    transforms: Transforms,
+    collate: Callable[[Columns], T] = dict,
+    nodes: Mapping[str, str] | None = None,
+) -> Iterator[T]:
+    """Loaded photographs in the order given, `batch_size` rows at a time.
 
     Each training worker makes its own stream from its own rows (see `BatchSampler`): a stream shared out by Ray would
-    break the batches up. Pixels cross the object store as uint8 of network size.
+    break the batches up. Pixels cross the object store as uint8 of network size. At most a few blocks are on their
+    way: what is not yet asked for waits, however long the plan is.
 
     Args:
-        columns: `uri` and whatever else belongs to a row; `seed` where there is an augmentation.
+        columns: `uri` and whatever else belongs to a row; see `load_photographs`.
         batch_size: rows a batch; the last may be short.
-        limits: of decoding.
-        preprocessing: the network's input.
-        augmentation: None for validation and embedding.
+        transforms: what is done to each photograph.
+        collate: makes of loaded columns what the consumer takes, ahead of its asking.
+        nodes: labels of the nodes that decode and augment; None = any.
 
     Raises:
-        DecodeError: a photograph that the manifest lists can no longer be read; names it.
+        DecodeError, DataError: a photograph that the manifest lists can no longer be read; names it.
     """
-    dataset = _in_order(pa.table({name: list(values) for name, values in columns.items()}), batch_size)
-    load = partial(load_photographs, limits=limits, preprocessing=preprocessing, augmentation=augmentation)
-    dataset = dataset.map_batches(load, batch_size=batch_size, batch_format="numpy")
+    types = {"uri": pa.string(), "box": pa.list_(pa.float64()), "mask_uri": pa.string()}
+    table = pa.table({name: pa.array(values.tolist(), types.get(name)) for name, values in columns.items()})
+    dataset = _in_order(table, batch_size).map_batches(
+        partial(load_photographs, transforms=transforms),
+        batch_size=batch_size,
+        batch_format="numpy",
+        label_selector=_labels(nodes),
+    )
+    batches = dataset.iter_torch_batches(batch_size=batch_size, collate_fn=_Collate(collate), prefetch_batches=2)
     # An iterator, not Ray's iterable: a loop that takes an epoch's batches at a time must go on, not begin again.
-    return iter(dataset.iter_batches(batch_size=batch_size, batch_format="numpy", prefetch_batches=2))
+    return iter(batches)
+
+
+class _Collate(NumpyBatchCollateFn):
+    def __init__(self, collate: Callable[[Columns], Any]):
+        self._collate = collate
+
+    def __call__(self, batch: Columns) -> Any:
+        return self._collate(batch)
+
+
+def _labels(nodes: Mapping[str, str] | None) -> dict[str, str] | None:
+    return dict(nodes) if nodes else None
 
 
 def _in_order(table: pa.Table, batch_size: int) -> ray.data.Dataset:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from math import ceil, floor
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -12,6 +13,12 @@ from pydantic import Field
 from torch import Tensor
 
 from hallmark.config import Config
+from hallmark.data.padding import Content, Fill, centred, pad_to_square
+from hallmark.data.tone import ToneConfig, adjust
+from hallmark.errors import DataError
+
+Box = tuple[float, float, float, float]
+"""Where a product is in a photograph: x0, y0, x1, y1 in px."""
 
 _Spread = Annotated[float, Field(gt=0)]
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -21,10 +28,18 @@ class Preprocessing(Config):
     """How a photograph becomes the network's input; stored in the bundle."""
 
     side_px: int = Field(322, ge=16, le=4096, description="side of the square network input, px")
-    fit: Literal["stretch", "pad"] = Field(
-        "stretch", description="stretch both sides to the square, or pad the shorter side first"
+    margin: float = Field(
+        0.05, ge=0, le=1, description="added round a box on each side, share of the box's width or height"
     )
-    fill: int = Field(128, ge=0, le=255, description="grey level of the padding")
+    tone: ToneConfig = ToneConfig()
+    fill: Fill = Field(
+        "none",
+        description="padding that makes a photograph square before it is resized: none (stretch it instead), black, "
+        "white, gray, random (a colour a photograph), uniform (mean colour of the adjacent edge), auto (gray or none)",
+    )
+    fill_above: float = Field(
+        1.25, ge=1, le=100, description="longer side over shorter side above which fill `auto` pads"
+    )
     mean: tuple[float, float, float] = Field((0.485, 0.456, 0.406), description="subtracted, RGB, of values 0 to 1")
     std: tuple[_Spread, _Spread, _Spread] = Field((0.229, 0.224, 0.225), description="divided by, RGB")
 
@@ -45,29 +60,98 @@ class Augmentation(Config):
     noise: float = Field(3.0, ge=0, le=50, description="largest noise, standard deviation in grey levels")
 
 
-def prepare(image: np.ndarray, config: Preprocessing) -> np.ndarray:
-    """Bring a photograph to the network's size.
+@dataclass(frozen=True)
+class Fitted:
+    """A photograph at the network's size."""
+
+    pixels: np.ndarray
+    """(S, S, 3) uint8 RGB."""
+    content: Content
+    """Where the photograph lies; the rest is padding."""
+
+
+def prepare(
+    image: np.ndarray, config: Preprocessing, box: Box | None = None, rng: np.random.Generator | None = None
+) -> Fitted:
+    """A decoded photograph to the network's size: cut, then tone, then fit.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB; not changed.
+        config: the preprocessing of the bundle or run.
+        box: where the product is, (x0, y0, x1, y1) px; None is the whole photograph.
+        rng: needed where the fill is `random` only.
+
+    Raises:
+        DataError: the box has no area inside the photograph.
+        ValueError: the fill is `random` and there is no rng.
+    """
+    return fit(adjust(cut(image, box, config.margin), config.tone), config, rng)
+
+
+def cut(image: np.ndarray, box: Box | None, margin: float) -> np.ndarray:
+    """The part of a photograph inside a box and its margin; nothing of the box inside the photograph is lost.
+
+    Args:
+        image: (H, W, 3) uint8.
+        box: (x0, y0, x1, y1) px, whole or not; None is the whole photograph.
+        margin: added on each side, share of the box's width or height.
 
     Returns:
-        (side, side, 3) uint8 RGB.
+        (h, w, 3) uint8, a view of `image`.
+
+    Raises:
+        DataError: the box has no area inside the photograph.
+    """
+    x0, y0, x1, y1 = _region(image.shape[1], image.shape[0], box, margin)
+    return image[y0:y1, x0:x1]
+
+
+def fit(image: np.ndarray, config: Preprocessing, rng: np.random.Generator | None = None) -> Fitted:
+    """Stretch a photograph to the network's square, or shrink or enlarge it and pad it to that square.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; not changed.
+        config: side and fill.
+        rng: needed where the fill is `random` only.
+
+    Raises:
+        ValueError: the fill is `random` and there is no rng.
     """
     height, width = image.shape[:2]
-    place = _placement(width, height, config)
-    # Shrunk before it is padded: a strip of a photograph must not become a square of its longer side.
-    resized = _resize(image, place.width, place.height)
-    if config.fit == "stretch":
-        return resized
-    square = np.full((config.side_px, config.side_px, 3), config.fill, dtype=np.uint8)
-    square[place.top : place.top + place.height, place.left : place.left + place.width] = resized
-    return square
+    x0, y0, x1, y1 = content = _content(width, height, config)
+    # Resized before it is padded: a strip of a photograph must not become a square of its longer side.
+    resized = _resize(image, x1 - x0, y1 - y0)
+    padded = pad_to_square(resized, _fill(width, height, config), rng)
+    return Fitted(padded.image, content)
 
 
-def vary(image: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    """One random variation, drawn from `rng`, of a prepared photograph. (side, side, 3) uint8 -> the same."""
-    varied = _warp(image, augmentation, rng)
+def content_mask(fitted: Fitted) -> np.ndarray:
+    """Where a fitted photograph is photograph and not padding. (S, S) bool."""
+    mask = np.zeros(fitted.pixels.shape[:2], dtype=bool)
+    x0, y0, x1, y1 = fitted.content
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def vary(
+    pixels: np.ndarray, augmentation: Augmentation, rng: np.random.Generator, content: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """One random variation of a fitted photograph and of the mask of its content.
+
+    What a warp brings in from outside is the photograph mirrored at its border, padding included; the mask follows it.
+
+    Args:
+        pixels: (S, S, 3) uint8 RGB; not changed.
+        augmentation: the ranges.
+        rng: decides the variation.
+        content: (S, S) bool, True where photograph and not padding; it takes no part in the drawing.
+
+    Returns:
+        (S, S, 3) uint8, and the (S, S) bool mask of its content, or None where none was given.
+    """
+    side = pixels.shape[0]
+    matrix = _draw_warp(side, augmentation, rng)
+    varied = _warp(pixels, matrix, cv2.INTER_CUBIC)
     levels = varied.astype(np.float32) / 255.0
     levels = levels ** np.exp(rng.uniform(-augmentation.gamma, augmentation.gamma))
     levels += rng.uniform(-augmentation.brightness, augmentation.brightness)
@@ -77,7 +161,10 @@ def vary(image: np.ndarray, augmentation: Augmentation, rng: np.random.Generator
     if augmentation.noise:
         spread = rng.uniform(0, augmentation.noise) / 255.0
         levels += spread * rng.standard_normal(levels.shape, dtype=np.float32)
-    return np.clip(np.rint(levels * 255.0), 0, 255).astype(np.uint8)
+    varied = np.clip(np.rint(levels * 255.0), 0, 255).astype(np.uint8)
+    if content is None:
+        return varied, None
+    return varied, _warp(content.astype(np.uint8), matrix, cv2.INTER_NEAREST).astype(bool)
 
 
 def normalise(images: Tensor, config: Preprocessing) -> Tensor:
@@ -87,8 +174,10 @@ def normalise(images: Tensor, config: Preprocessing) -> Tensor:
     return ((images.float() - mean) / std).permute(0, 3, 1, 2).contiguous()
 
 
-def to_photograph(points: np.ndarray, width: int, height: int, config: Preprocessing) -> np.ndarray:
-    """Carry points from the network input back to the photograph.
+def to_photograph(
+    points: np.ndarray, width: int, height: int, config: Preprocessing, box: Box | None = None
+) -> np.ndarray:
+    """Carry points from the network input back to the photograph, through padding and cut.
 
     Convention: points are (x, y) as fractions of width and height.
 
@@ -96,13 +185,20 @@ def to_photograph(points: np.ndarray, width: int, height: int, config: Preproces
         points: (N, 2) fractions of the network input.
         width: px of the photograph.
         height: px of the photograph.
+        config: the preprocessing that the photograph went through.
+        box: the box that it was cut by, or None.
 
     Returns:
-        (N, 2) fractions of the photograph, clipped to [0, 1].
+        (N, 2) fractions of the whole photograph; a point in the padding goes to the nearest edge of what was cut.
+
+    Raises:
+        DataError: the box has no area inside the photograph.
     """
-    place = _placement(width, height, config)
-    points = (points * config.side_px - np.array([place.left, place.top])) / np.array([place.width, place.height])
-    return np.clip(points, 0.0, 1.0)
+    left, top, right, bottom = _region(width, height, box, config.margin)
+    cut_size = np.array([right - left, bottom - top])
+    x0, y0, x1, y1 = _content(*cut_size.tolist(), config)
+    inside = (points * config.side_px - np.array([x0, y0])) / np.array([x1 - x0, y1 - y0])
+    return (np.array([left, top]) + np.clip(inside, 0.0, 1.0) * cut_size) / np.array([width, height])
 
 
 def luminance(image: np.ndarray) -> np.ndarray:
@@ -110,23 +206,38 @@ def luminance(image: np.ndarray) -> np.ndarray:
     return image.astype(np.float32) @ (_LUMINANCE / 255.0)
 
 
-@dataclass(frozen=True)
-class _Placement:
-    """Where the photograph lies in the square network input, px."""
+def _region(width: int, height: int, box: Box | None, margin: float) -> Content:
+    """What a box and its margin cut out of a photograph of this size, whole px, the ends exclusive."""
+    if box is None:
+        return 0, 0, width, height
+    x0, y0, x1, y1 = box
+    if not (x0 < min(width, x1) and x1 > 0 and y0 < min(height, y1) and y1 > 0):  # false of a NaN too
+        raise DataError(
+            f"box: found {tuple(map(float, box))} on a photograph of {width} x {height} px; "
+            "wanted x0 < x1 and y0 < y1 in px, at least partly inside it; correct or drop the box"
+        )
+    across, down = margin * (x1 - x0), margin * (y1 - y0)
+    return (
+        floor(max(0, x0 - across)),
+        floor(max(0, y0 - down)),
+        ceil(min(width, x1 + across)),
+        ceil(min(height, y1 + down)),
+    )
 
-    left: int
-    top: int
-    width: int
-    height: int
+
+def _fill(width: int, height: int, config: Preprocessing) -> Fill:
+    if config.fill != "auto":
+        return config.fill
+    return "gray" if max(width, height) > config.fill_above * min(width, height) else "none"
 
 
-def _placement(width: int, height: int, config: Preprocessing) -> _Placement:
+def _content(width: int, height: int, config: Preprocessing) -> Content:
+    """Where a photograph of this size lies in the network input, px."""
     side = config.side_px
-    if config.fit == "stretch":
-        return _Placement(0, 0, side, side)
+    if _fill(width, height, config) == "none":
+        return 0, 0, side, side
     longer = max(width, height)
-    inner_width, inner_height = (max(1, round(side * length / longer)) for length in (width, height))
-    return _Placement((side - inner_width) // 2, (side - inner_height) // 2, inner_width, inner_height)
+    return centred(*(max(1, round(side * length / longer)) for length in (width, height)), side)
 
 
 def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -136,8 +247,8 @@ def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return image if shrunk == (width, height) else cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def _warp(image: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    side = image.shape[0]
+def _draw_warp(side: int, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """A random perspective transformation of a square. (3, 3) float64, from px to px."""
     corners = np.array([[0, 0], [side, 0], [side, side], [0, side]], dtype=np.float32)
     angle = np.deg2rad(rng.uniform(-augmentation.rotation_deg, augmentation.rotation_deg))
     scale = 1.0 + rng.uniform(-augmentation.scale, augmentation.scale)
@@ -145,5 +256,9 @@ def _warp(image: np.ndarray, augmentation: Augmentation, rng: np.random.Generato
     moved = (corners - side / 2) @ turn.T + side / 2
     moved += rng.uniform(-augmentation.shift, augmentation.shift, size=(1, 2)) * side
     moved += rng.uniform(-augmentation.perspective, augmentation.perspective, size=(4, 2)) * side
-    matrix = cv2.getPerspectiveTransform(corners, moved.astype(np.float32))
-    return cv2.warpPerspective(image, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    return cv2.getPerspectiveTransform(corners, moved.astype(np.float32))
+
+
+def _warp(image: np.ndarray, matrix: np.ndarray, interpolation: int) -> np.ndarray:
+    size = (image.shape[1], image.shape[0])
+    return cv2.warpPerspective(image, matrix, size, flags=interpolation, borderMode=cv2.BORDER_REFLECT_101)

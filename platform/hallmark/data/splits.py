@@ -7,11 +7,11 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hallmark.config import Config
 from hallmark.types import Role
@@ -20,67 +20,109 @@ Stratum = tuple[str, str, str]
 
 
 class SplitConfig(Config):
-    """Shares of the items of each stratum (product, part, authenticity)."""
+    """How the items of each stratum (product, part, authenticity) are shared out."""
 
-    train: float = Field(0.6, gt=0, lt=1, description="share of items to train on (0 to 1); not below val or test")
-    val: float = Field(0.2, gt=0, lt=1, description="share of items that choices and thresholds are made on (0 to 1)")
-    test: float = Field(0.2, gt=0, lt=1, description="share of items that figures are reported on (0 to 1)")
+    ratio: tuple[float, float, float] = Field(
+        (6, 2, 2),
+        description="parts of the items for train : val : test, each above 0, train not below the others; [8, 1, 1] "
+        "or 8:1:1. Train is learned from, val is for choices and thresholds, test for the figures reported",
+    )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="another seed gives another split (0 to 2^32 - 1)")
 
+    @field_validator("ratio", mode="before")
+    @classmethod
+    def _read_ratio(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            # YAML takes 8:1:1 for a number to the base 60.
+            return value // 3600, value // 60 % 60, value % 60
+        if not isinstance(value, str):
+            return value
+        try:
+            return tuple(float(part) for part in value.split(":"))
+        except ValueError:
+            raise ValueError("wanted train:val:test, such as 8:1:1") from None
+
     @model_validator(mode="after")
-    def _shares_fit(self) -> Self:
-        total = self.train + self.val + self.test
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"train + val + test is {total:g}; wanted 1")
-        if self.train < max(self.val, self.test):
-            raise ValueError(f"train is {self.train:g}; wanted at least val ({self.val:g}) and test ({self.test:g})")
+    def _ratio_fits(self) -> Self:
+        train, val, test = self.ratio
+        if min(self.ratio) <= 0:
+            raise ValueError(f"ratio is {train:g}:{val:g}:{test:g}; wanted each part above 0")
+        if train < max(val, test):
+            raise ValueError(f"ratio is {train:g}:{val:g}:{test:g}; wanted train not below val and test")
         return self
 
 
-def assign_roles(table: pa.Table, config: SplitConfig, groups: Sequence[int] | np.ndarray | None = None) -> list[str]:
+def assign_roles(
+    table: pa.Table, config: SplitConfig, clusters: Sequence[int] | np.ndarray | None = None, tested: bool = True
+) -> list[str]:
     """Give every photograph a role such that no item and no near-duplicate cluster lies in two of them.
 
-    Photographs of one `item_id` or one cluster form a group, and groups that share a photograph are one. A group
-    belongs to the first, in sorted order, of the strata its photographs lie in; unrelated photographs are strata of
-    their own. Within a stratum groups are ordered by a hash of the seed and the group, so that a new group displaces
-    few old ones, and dealt out by `quotas`. A role that a row already has is kept, is counted in the quotas, and is
-    passed on to the rows of its group that have none.
+    The photographs of a group (see `group_labels`) go together. A group belongs to the first, in sorted order, of the
+    strata its photographs lie in; unrelated photographs are strata of their own. Within a stratum groups are ordered
+    by a hash of the seed and the group, so that a new group displaces few old ones, and dealt out by `quotas`. A role
+    that a row already has is kept, is counted in the quotas, and is passed on to the rows of its group that have none.
 
     Args:
-        table: columns image_id, product, part, authenticity, item_id; `role` where given (empty: none).
-        config: shares and seed.
-        groups: (N,) whole numbers, the near-duplicate cluster of each row; None = every photograph differs.
+        table: columns image_id, product, part, authenticity, item_id; `group_id`, `role` where given (empty: none).
+        config: ratio and seed.
+        clusters: (N,) whole numbers, the near-duplicate cluster of each row; None = no more than group_id tells.
+        tested: False deals out train and val only.
 
     Returns:
         N roles in the order of the rows; the same for a row whatever that order is.
     """
     rows = table.to_pylist()
-    labels = _groups_of(rows, groups)
     members: dict[int, list[int]] = defaultdict(list)
-    for index, label in enumerate(labels):
+    for index, label in enumerate(group_labels(rows, clusters)):
         members[label].append(index)
     strata: dict[Stratum, list[list[int]]] = defaultdict(list)
     for indices in members.values():
-        strata[min(_stratum(rows[index]) for index in indices)].append(indices)
+        strata[min(stratum(rows[index]) for index in indices)].append(indices)
     roles = [row.get("role") or "" for row in rows]
-    for stratum_groups in strata.values():
-        _deal(rows, stratum_groups, config, roles)
+    for groups in strata.values():
+        _deal(rows, groups, config, tested, roles)
     return roles
 
 
-def quotas(num_groups: int, config: SplitConfig) -> dict[Role, int]:
+def quotas(num_groups: int, config: SplitConfig, tested: bool = True) -> dict[Role, int]:
     """How many groups of a stratum each role gets.
 
     From three groups on, val and test get their rounded share, at least one each, and train the rest, never less than
-    either of them. Of two groups one is for train and one for test; a single one is for train.
+    either of them. Of two groups one is for train and one for test; a single one is for train. Where nothing is
+    `tested`, val gets its share of val + train, at least one of two groups.
     """
+    train, val, test = config.ratio
+    if not tested:
+        num_val = min(max(1, _rounded(num_groups * val / (train + val))), num_groups // 2)
+        return {Role.TRAIN: num_groups - num_val, Role.VAL: num_val, Role.TEST: 0}
     if num_groups < 3:
-        test = num_groups // 2
-        return {Role.TRAIN: num_groups - test, Role.VAL: 0, Role.TEST: test}
-    val, test = (max(1, math.floor(num_groups * share + 0.5)) for share in (config.val, config.test))
-    while num_groups - val - test < max(val, test):
-        val, test = (val - 1, test) if val >= test else (val, test - 1)
-    return {Role.TRAIN: num_groups - val - test, Role.VAL: val, Role.TEST: test}
+        return {Role.TRAIN: num_groups - num_groups // 2, Role.VAL: 0, Role.TEST: num_groups // 2}
+    num_val, num_test = (max(1, _rounded(num_groups * part / sum(config.ratio))) for part in (val, test))
+    while num_groups - num_val - num_test < max(num_val, num_test):
+        num_val, num_test = (num_val - 1, num_test) if num_val >= num_test else (num_val, num_test - 1)
+    return {Role.TRAIN: num_groups - num_val - num_test, Role.VAL: num_val, Role.TEST: num_test}
+
+
+def count_roles(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, dict[str, int]]]:
+    """Photographs and items by stratum ("bag/whole/genuine") and role, both sorted; roles without any are left out."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in rows:
+        found["/".join(filter(None, stratum(row))), row["role"]].append(row["item_id"])
+    counts: dict[str, dict[str, dict[str, int]]] = defaultdict(dict)
+    for (place, role), items in sorted(found.items()):
+        counts[place][role] = {"photographs": len(items), "items": len(set(items))}
+    return dict(counts)
+
+
+def thin_strata(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """A notice for each stratum that has no photograph in train, val or test."""
+    notices = []
+    for place, found in count_roles(rows).items():
+        missing = [role.value for role in (Role.TRAIN, Role.VAL, Role.TEST) if role not in found]
+        if missing:
+            num_items = sum(role["items"] for role in found.values())
+            notices.append(f"{place}: too few items ({num_items}); no photograph for {' and '.join(missing)}")
+    return notices
 
 
 def split_hash(table: pa.Table) -> str:
@@ -94,12 +136,18 @@ def digest(rows: Iterable[Sequence[str]]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def _stratum(row: dict) -> Stratum:
+def stratum(row: dict[str, Any]) -> Stratum:
+    """Product, part and authenticity of a row."""
     return row["product"], row["part"], row["authenticity"]
 
 
-def _groups_of(rows: list[dict], clusters: Sequence[int] | np.ndarray | None) -> list[int]:
-    """Union of the partitions by item and by near-duplicate cluster: a label for each row."""
+def group_labels(rows: Sequence[dict[str, Any]], clusters: Sequence[int] | np.ndarray | None = None) -> list[int]:
+    """A label for each row; rows that share an item_id, a group_id or a cluster, or a chain of these, share theirs.
+
+    Args:
+        rows: with item_id and, where given, group_id; empty text or None joins nothing.
+        clusters: (N,) whole numbers, or None.
+    """
     parent = list(range(len(rows)))
 
     def root(index: int) -> int:
@@ -110,7 +158,7 @@ def _groups_of(rows: list[dict], clusters: Sequence[int] | np.ndarray | None) ->
 
     seen: dict[tuple[str, str], int] = {}
     for index, row in enumerate(rows):
-        keys = [("item", row["item_id"])] if row["item_id"] else []
+        keys = [(name, row[name]) for name in ("item_id", "group_id") if row.get(name)]
         if clusters is not None:
             keys.append(("cluster", str(clusters[index])))
         for key in keys:
@@ -118,7 +166,12 @@ def _groups_of(rows: list[dict], clusters: Sequence[int] | np.ndarray | None) ->
     return [root(index) for index in range(len(rows))]
 
 
-def _deal(rows: list[dict], groups: list[list[int]], config: SplitConfig, roles: list[str]) -> None:
+def rank(seed: int, image_ids: Iterable[str]) -> str:
+    """Where a group stands in its stratum; it is named by its first image_id, which renumbered items leave alone."""
+    return hashlib.sha256(f"{seed}:{min(image_ids)}".encode()).hexdigest()
+
+
+def _deal(rows: list[dict], groups: list[list[int]], config: SplitConfig, tested: bool, roles: list[str]) -> None:
     """Fill in the roles of one stratum's groups, in place. References are no part of the shares."""
     settled: Counter[str] = Counter()
     open_groups: list[tuple[str, list[int]]] = []
@@ -128,8 +181,8 @@ def _deal(rows: list[dict], groups: list[list[int]], config: SplitConfig, roles:
             settled[given[0]] += 1
             _fill(roles, indices, given[0])
         else:
-            open_groups.append((_rank(config.seed, [rows[index]["image_id"] for index in indices]), indices))
-    left = Counter(quotas(len(groups) - settled[Role.REFERENCE], config))
+            open_groups.append((rank(config.seed, [rows[index]["image_id"] for index in indices]), indices))
+    left = Counter(quotas(len(groups) - settled[Role.REFERENCE], config, tested))
     left.subtract(settled)
     for _, indices in sorted(open_groups):
         role = next((role for role in (Role.TEST, Role.VAL) if left[role] > 0), Role.TRAIN)
@@ -142,6 +195,5 @@ def _fill(roles: list[str], indices: list[int], role: str) -> None:
         roles[index] = roles[index] or role
 
 
-def _rank(seed: int, image_ids: list[str]) -> str:
-    """Where a group stands in its stratum; it is named by its first image_id, which renumbered items leave alone."""
-    return hashlib.sha256(f"{seed}:{min(image_ids)}".encode()).hexdigest()
+def _rounded(number: float) -> int:
+    return math.floor(number + 0.5)

@@ -27,8 +27,9 @@ __all__ = ["MAKER", "SOURCES", "TABLE", "DrawConfig", "Drawn", "Shot", "draw_set
 
 TABLE = "photographs.csv"
 _RECORD = "drawing.json"
-_EDITION = 1
-_COLUMNS = ("uri", "product", "part", "authenticity", "item_id", "source_id", "device_id", "mask_uri")
+_EDITION = 2
+_OF_SHOT = ("product", "part", "authenticity", "item_id", "source_id", "device_id")
+_COLUMNS = ("uri", *_OF_SHOT, "mask_uri", "edit_mask_uri")
 
 
 def draw_set(
@@ -36,8 +37,9 @@ def draw_set(
 ) -> Path:
     """Draw a set into a folder; files that an earlier run with the same configuration finished are kept.
 
-    Writes `<product>/<part>/<authenticity>/<item>_<shot>.jpg`, `unrelated/*.jpg`, `masks/**.png` beside them, and last
-    of all the table `photographs.csv`. A set of another configuration in the same folder is replaced.
+    Writes `<product>/<part>/<authenticity>/<item>_<shot>.jpg` and `unrelated/*.jpg`; for every product photograph its
+    foreground mask `masks/**.png` and for every counterfeit its edit mask `edits/**.png` (8-bit grey, 255 inside); and
+    last of all the table `photographs.csv`. A set of another configuration in the same folder is replaced.
 
     Args:
         workers: processes that draw at once.
@@ -96,11 +98,18 @@ def _draw_item(shots: list[Shot], config: DrawConfig, out: Path) -> int:
     for shot in shots:
         drawn = draw_shot(shot, config)
         if shot.mask_file is not None:
-            buffer = io.BytesIO()
-            Image.fromarray(drawn.edit_mask.astype(np.uint8) * 255).save(buffer, format="PNG")
-            _write(out / shot.mask_file, buffer.getvalue())
+            _write(out / shot.mask_file, _png(drawn.foreground_mask))
+        if shot.edit_mask_file is not None:
+            _write(out / shot.edit_mask_file, _png(drawn.edit_mask))
+        # The photograph comes last: a rerun takes it for the sign that its masks are there too.
         _write(out / shot.file, drawn.jpeg)
     return len(shots)
+
+
+def _png(mask: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(mask.astype(np.uint8) * 255).save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -116,11 +125,12 @@ def _write(path: Path, data: bytes) -> None:
 
 def _table(shots: list[Shot]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    # With a bare \n, csv leaves a carriage return inside a value unquoted, and it would begin a row.
+    writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(_COLUMNS)
     for shot in shots:
-        row = (shot.product, shot.part, shot.authenticity, shot.item_id, shot.source_id, shot.device_id)
-        writer.writerow((shot.file, *row, shot.mask_file or ""))
+        row = (getattr(shot, name) for name in _OF_SHOT)
+        writer.writerow((shot.file, *row, shot.mask_file or "", shot.edit_mask_file or ""))
     return text.getvalue()
 
 
@@ -161,7 +171,7 @@ def _remove(out: Path, record: dict) -> None:
         shots = plan(DrawConfig.model_validate(record.get("config")))
     except ValidationError:
         shots = []
-    files = [out / file for shot in shots for file in (shot.file, shot.mask_file) if file is not None]
+    files = [out / file for shot in shots for file in shot.files]
     for file in files:
         file.unlink(missing_ok=True)
     folders = {folder for file in files for folder in file.parents if folder.is_relative_to(out) and folder != out}

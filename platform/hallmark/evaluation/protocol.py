@@ -13,9 +13,10 @@ from pydantic import Field
 
 from hallmark.config import Config
 from hallmark.data.manifest import manifest_hash, read_bytes, read_manifest, rows_with
+from hallmark.data.preprocess import Box
 from hallmark.errors import DataError, DecodeError
 from hallmark.evaluation.metrics import Examined
-from hallmark.gallery.describe import Describer, Outcome
+from hallmark.gallery.describe import Describer, Located, Outcome, located
 from hallmark.gallery.index import GalleryIndex
 from hallmark.gallery.store import Gallery, Reference, enrolable, open_gallery, write_references
 from hallmark.training.bundle import Bundle, open_bundle, write_calibration
@@ -33,8 +34,8 @@ from hallmark.verdict.decide import DecisionConfig, examine
 from hallmark.verdict.evidence import weigh
 from hallmark.verdict.matching import mutual_cosines
 
-Describe = Callable[[Bundle, list[str]], Iterable[Outcome]]
-"""Describes photographs by URI, in order: on the cluster or in this process."""
+Describe = Callable[[Bundle, Sequence[Located]], Iterable[Outcome]]
+"""Describes photographs, in order: on the cluster or in this process."""
 
 _FOREIGN_PAIRS = 2000
 _IN_DOMAIN = (Authenticity.GENUINE, Authenticity.COUNTERFEIT)
@@ -72,7 +73,7 @@ def calibrate(bundle: Bundle, config: CalibrationConfig, describe: Describe) -> 
     judged = rows_with(table, (Role.VAL,), _IN_DOMAIN)
     if not judged.num_rows:
         raise DataError(f"{bundle.run.manifest}: no photograph has the role val; wanted some to calibrate on")
-    outcomes = list(describe(bundle, [*enrolled.column("uri").to_pylist(), *judged.column("uri").to_pylist()]))
+    outcomes = list(describe(bundle, [*located(enrolled), *located(judged)]))
     references = enrolable(enrolled, outcomes[: enrolled.num_rows])
     queries = [
         (row, outcome.described)
@@ -109,7 +110,7 @@ def examine_photographs(
         raise DataError(f"{config.manifest}: no photograph has the role {config.role}; nothing to examine")
     index = GalleryIndex(gallery)
     examined, unread = [], []
-    for row, outcome in zip(table.to_pylist(), describe(bundle, table.column("uri").to_pylist()), strict=True):
+    for row, outcome in zip(table.to_pylist(), describe(bundle, located(table)), strict=True):
         if outcome.described is None:
             unread.append(outcome)
         else:
@@ -117,8 +118,10 @@ def examine_photographs(
     return examined, unread
 
 
-def examine_files(bundle_path: Path, gallery_uri: Path, photographs: Sequence[Path]) -> list[Verdict]:
-    """Verdicts about photographs of unknown authenticity, in this process.
+def examine_files(
+    bundle_path: Path, gallery_uri: Path, photographs: Sequence[Path], box: Box | None = None
+) -> list[Verdict]:
+    """Verdicts about photographs of unknown authenticity, in this process; the box is every photograph's.
 
     Raises:
         BundleError, GalleryError: what is wrong with them.
@@ -132,7 +135,7 @@ def examine_files(bundle_path: Path, gallery_uri: Path, photographs: Sequence[Pa
     for path in photographs:
         data = read_bytes(str(path))
         try:
-            described = describer.describe([describer.read(data, thumbnail=False)])[0]
+            described = describer.describe([describer.read(data, box, thumbnail=False)])[0]
         except DecodeError as error:
             raise DecodeError(error.reason, f"{path}: {error}") from None
         verdicts.append(_judge(described, index, calibration, bundle.bundle_id))

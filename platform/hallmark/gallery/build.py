@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from hallmark.config import Config
 from hallmark.data.manifest import read_manifest, rows_with
 from hallmark.errors import GalleryError, ResourceError
-from hallmark.gallery.describe import Describer, Outcome, describe_uris
+from hallmark.gallery.describe import Describer, Located, Outcome, describe_located, located
 from hallmark.gallery.store import Gallery, enrolable, write_references
 from hallmark.training.bundle import Bundle, open_bundle
 from hallmark.types import Authenticity, Role
@@ -60,13 +60,13 @@ def build_gallery(config: GalleryConfig) -> tuple[Gallery, list[Outcome]]:
             f"{config.manifest}: no photograph has a role in {', '.join(config.roles)} and is "
             f"{' or '.join(config.authenticities)}; nothing to enrol"
         )
-    outcomes = list(describe_photographs(bundle, table.column("uri").to_pylist(), config.describe))
+    outcomes = list(describe_photographs(bundle, located(table), config.describe))
     references = enrolable(table, outcomes)
     gallery = write_references(config.out, references, bundle.bundle_id, bundle.embedding_id)
     return gallery, [outcome for outcome in outcomes if outcome.described is None]
 
 
-def describe_photographs(bundle: Bundle, uris: list[str], config: DescribeConfig) -> Iterator[Outcome]:
+def describe_photographs(bundle: Bundle, photographs: Sequence[Located], config: DescribeConfig) -> Iterator[Outcome]:
     """Describe photographs on the cluster, in the order given; a bad one comes back with its error.
 
     Raises:
@@ -76,9 +76,8 @@ def describe_photographs(bundle: Bundle, uris: list[str], config: DescribeConfig
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    blocks = [
-        pa.table({"uri": uris[start : start + config.batch_size]}) for start in range(0, len(uris), config.batch_size)
-    ]
+    pickled = pa.table({"photograph": [pickle.dumps(photograph) for photograph in photographs]})
+    blocks = [pickled.slice(start, config.batch_size) for start in range(0, len(photographs), config.batch_size)]
     described = ray.data.from_arrow(blocks).map_batches(
         _DescribeActor,
         fn_constructor_kwargs={"bundle_path": str(bundle.path), "use_gpu": config.use_gpu},
@@ -88,7 +87,8 @@ def describe_photographs(bundle: Bundle, uris: list[str], config: DescribeConfig
         num_cpus=1,
         num_gpus=1 if config.use_gpu else 0,
     )
-    for row in tqdm(described.iter_rows(), total=len(uris), desc="describing", unit="photo", mininterval=2, ascii=True):
+    rows = described.iter_rows()
+    for row in tqdm(rows, total=len(photographs), desc="describing", unit="photo", mininterval=2, ascii=True):
         yield pickle.loads(row["outcome"])
 
 
@@ -97,7 +97,8 @@ class _DescribeActor:
         self._describer = Describer(open_bundle(bundle_path), "cuda" if use_gpu else "cpu")
 
     def __call__(self, columns: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
-        return {"outcome": [pickle.dumps(outcome) for outcome in describe_uris(self._describer, list(columns["uri"]))]}
+        photographs = [pickle.loads(photograph) for photograph in columns["photograph"]]
+        return {"outcome": [pickle.dumps(outcome) for outcome in describe_located(self._describer, photographs)]}
 
 
 def _check_resources(config: DescribeConfig) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import torch
 
 from hallmark.data.decode import decode
 from hallmark.data.manifest import read_bytes
-from hallmark.data.preprocess import luminance, normalise, prepare, to_photograph
+from hallmark.data.preprocess import Box, luminance, normalise, prepare, to_photograph
 from hallmark.errors import DecodeError, HallmarkError
 from hallmark.training.bundle import Bundle
 from hallmark.types import Described, Quality
@@ -32,6 +33,16 @@ class Photograph:
     quality: Quality
     thumbnail: bytes
     """JPEG, longest side at most 256 px."""
+    box: Box | None
+    """What was cut out of the original, px; None = all of it."""
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where a photograph is, and where in it the product is."""
+
+    uri: str
+    box: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -51,23 +62,29 @@ class Describer:
         self._input, self._device = bundle.input, torch.device(device)
         self._method = bundle.build_method(device)
 
-    def read(self, data: bytes, thumbnail: bool = True) -> Photograph:
+    def read(self, data: bytes, box: Box | None = None, thumbnail: bool = True) -> Photograph:
         """Decode and prepare one photograph.
 
         Args:
             data: the encoded file.
+            box: where the product is, (x0, y0, x1, y1) px after EXIF orientation; None = everywhere.
             thumbnail: whether to make one; it is empty otherwise.
 
         Raises:
             DecodeError: the bytes are not an acceptable photograph.
+            DataError: the box has no area inside it.
         """
         image = decode(data, self._input.limits)
-        prepared = prepare(image, self._input.preprocessing)
+        image_id = hashlib.sha256(data).hexdigest()
+        # A random fill is drawn from the photograph itself, so that its descriptor is the same each time.
+        rng = np.random.default_rng(int(image_id[:16], 16))
+        prepared = prepare(image, self._input.preprocessing, box, rng).pixels
         return Photograph(
-            image_id=hashlib.sha256(data).hexdigest(),
+            image_id=image_id,
             prepared=prepared,
             quality=_quality(image, prepared),
             thumbnail=_thumbnail(image) if thumbnail else b"",
+            box=box,
         )
 
     def describe(self, photographs: Sequence[Photograph]) -> list[Described]:
@@ -85,31 +102,39 @@ class Describer:
                 image_id=photograph.image_id,
                 descriptor=descriptors[row],
                 local=local[row],
-                positions=to_photograph(
-                    positions[row], photograph.quality.width, photograph.quality.height, self._input.preprocessing
-                ).astype(np.float32),
+                positions=self._on_photograph(positions[row], photograph).astype(np.float32),
                 quality=photograph.quality,
             )
             for row, photograph in enumerate(photographs)
         ]
 
+    def _on_photograph(self, points: np.ndarray, photograph: Photograph) -> np.ndarray:
+        width, height = photograph.quality.width, photograph.quality.height
+        return to_photograph(points, width, height, self._input.preprocessing, photograph.box)
 
-def describe_uris(describer: Describer, uris: list[str]) -> list[Outcome]:
-    """Read and describe photographs as one batch in this process."""
+
+def located(table: pa.Table) -> list[Located]:
+    """The photographs of a manifest's rows, in their order."""
+    rows = table.select(["uri", "box"]).to_pylist()
+    return [Located(row["uri"], None if row["box"] is None else tuple(row["box"])) for row in rows]
+
+
+def describe_located(describer: Describer, photographs: Sequence[Located]) -> list[Outcome]:
+    """Read and describe photographs as one batch in this process; a bad one comes back with its error."""
     read: list[Any] = []
-    for uri in uris:
+    for photograph in photographs:
         try:
-            read.append(describer.read(read_bytes(uri)))
+            read.append(describer.read(read_bytes(photograph.uri), photograph.box))
         except DecodeError as error:
-            read.append(DecodeError(error.reason, f"{uri}: {error}"))
+            read.append(DecodeError(error.reason, f"{photograph.uri}: {error}"))
         except HallmarkError as error:
             read.append(error)
     described = iter(describer.describe([entry for entry in read if not isinstance(entry, HallmarkError)]))
     return [
-        Outcome(uri, None, b"", str(entry))
+        Outcome(photograph.uri, None, b"", str(entry))
         if isinstance(entry, HallmarkError)
-        else Outcome(uri, next(described), entry.thumbnail, "")
-        for uri, entry in zip(uris, read, strict=True)
+        else Outcome(photograph.uri, next(described), entry.thumbnail, "")
+        for photograph, entry in zip(photographs, read, strict=True)
     ]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, Protocol
 
-from fastapi import Depends, File, Request, UploadFile
+from fastapi import Depends, File, Form, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -17,6 +17,8 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hallmark.data.preprocess import Box
+from hallmark.data.table import read_box
 from hallmark.errors import HallmarkError
 from hallmark.serving.auth import KeyRing, NotAllowedError
 from hallmark.serving.auth import Scope as KeyScope
@@ -33,8 +35,8 @@ _LOOPBACK = {"127.0.0.1", "::1"}
 class Graph(Protocol):
     """The stages behind the door."""
 
-    async def verdict(self, data: bytes, request_id: str) -> Verdict:
-        """The verdict about one encoded photograph."""
+    async def verdict(self, data: bytes, box: Box | None, request_id: str) -> Verdict:
+        """The verdict about one encoded photograph, or about what lies in a box of it, px."""
 
     async def ready(self) -> Health:
         """Raises while a stage is not ready."""
@@ -98,12 +100,14 @@ def make_app(
         dependencies=[Depends(verify_scope)],
     )
     async def verdicts(
-        request: Request, photograph: Annotated[UploadFile, File(description="JPEG, PNG, WebP, TIFF or BMP")]
+        request: Request,
+        photograph: Annotated[UploadFile, File(description="JPEG, PNG, WebP, TIFF or BMP")],
+        box: Annotated[str, Form(description="where the product is: x0,y0,x1,y1 in px; empty = everywhere")] = "",
     ) -> Verdict:
         found = len((await request.form()).getlist("photograph"))
         if found != 1:
             raise HTTPException(422, f"photograph: found {found} of them; wanted one file a request")
-        return await graph().verdict(await photograph.read(), request.state.request_id)
+        return await graph().verdict(await photograph.read(), read_box(box, "box"), request.state.request_id)
 
     # The problem documents are written by hand, so the schema they follow is added by hand too.
     app.openapi()["components"]["schemas"]["Problem"] = Problem.model_json_schema()

@@ -19,6 +19,7 @@ from ray.serve.handle import DeploymentHandle
 
 from hallmark.config import Config
 from hallmark.errors import ConfigError, HallmarkError
+from hallmark.data.preprocess import Box
 from hallmark.gallery.describe import Describer, Photograph
 from hallmark.gallery.index import GalleryIndex
 from hallmark.gallery.store import Gallery, open_gallery
@@ -99,10 +100,10 @@ class Retriever:
             num_references=len(self._index),
         )
 
-    async def retrieve(self, data: bytes) -> Found:
-        """Candidates for one encoded photograph."""
+    async def retrieve(self, data: bytes, box: Box | None) -> Found:
+        """Candidates for one encoded photograph, or for what lies in a box of it."""
         began = perf_counter()
-        photograph = await asyncio.to_thread(self._describer.read, data, thumbnail=False)
+        photograph = await asyncio.to_thread(self._describer.read, data, box, thumbnail=False)
         decoded = perf_counter()
         described = await self._describe(photograph)
         embedded = perf_counter()
@@ -157,11 +158,11 @@ class _Stages:
     def __init__(self, retriever: DeploymentHandle, verifier: DeploymentHandle):
         self._retriever, self._verifier = retriever, verifier
 
-    async def verdict(self, data: bytes, request_id: str) -> Verdict:
+    async def verdict(self, data: bytes, box: Box | None, request_id: str) -> Verdict:
         began = perf_counter()
         with _plain_errors():
             # The response object goes on as it is: the candidates travel from Retriever to Verifier directly.
-            verdict = await self._verifier.verify.remote(self._retriever.retrieve.remote(data), request_id)
+            verdict = await self._verifier.verify.remote(self._retriever.retrieve.remote(data, box), request_id)
         return verdict.model_copy(
             update={"timings_ms": {**verdict.timings_ms, "total": 1e3 * (perf_counter() - began)}}
         )

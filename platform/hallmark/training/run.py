@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from hallmark.config import Config
+from hallmark.data.batches import StreamConfig
 from hallmark.data.decode import DecodeLimits
 from hallmark.data.preprocess import Augmentation, Preprocessing
 from hallmark.data.sampling import SamplingConfig
@@ -33,6 +34,7 @@ class RunConfig(Config):
     preprocessing: Preprocessing = Preprocessing()
     augmentation: Augmentation = Augmentation()
     sampling: SamplingConfig = SamplingConfig()
+    stream: StreamConfig = StreamConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     workers: WorkersConfig = WorkersConfig()
     validate_every: int = Field(5, ge=1, description="epochs between two validations; the best one is kept")

@@ -7,6 +7,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hallmark.config import config_hash
-from hallmark.data.batches import Columns, to_batch, training_rows
+from hallmark.data.batches import source_columns, to_batch, to_images, training_rows
 from hallmark.data.manifest import manifest_hash, products, read_manifest, rows_with
 from hallmark.data.pipeline import photograph_stream
-from hallmark.data.preprocess import normalise
 from hallmark.data.sampling import BatchSampler, label, worker_slice
 from hallmark.data.splits import split_hash
+from hallmark.data.transforms import Transforms, photograph_seed
 from hallmark.errors import DataError, HallmarkError, ResourceError
 from hallmark.methods.base import alone
 from hallmark.methods.fod import FoD
@@ -164,7 +165,9 @@ def _train_worker(settings: dict[str, Any]) -> None:
         training_set, labels, sampler, range(progress.epoch, run.optimiser.epochs), rank, num_workers, run.seed
     )
     share = sampler.batch_size // num_workers
-    stream = photograph_stream(columns, share, run.limits, run.preprocessing, run.augmentation)
+    transforms = Transforms(run.limits, run.preprocessing, run.augmentation)
+    collate = partial(to_batch, preprocessing=run.preprocessing, device=device)
+    stream = photograph_stream(columns, share, transforms, collate, run.stream.nodes)
     validation = _Validation(table, run, rank, num_workers, device)
     log = _Log(run, total_steps, progress.epoch * sampler.steps_per_epoch) if rank == 0 else None
     while progress.epoch < run.optimiser.epochs:
@@ -172,8 +175,7 @@ def _train_worker(settings: dict[str, Any]) -> None:
         records = []
         for batch in islice(stream, sampler.steps_per_epoch):
             done = progress.epoch / run.optimiser.epochs
-            ready = to_batch(batch, run.preprocessing, device)
-            records.append(train_step(model, ready, optimiser, schedule, gather, run.optimiser, done))
+            records.append(train_step(model, batch, optimiser, schedule, gather, run.optimiser, done))
             if log:
                 log.step(records[-1])
         progress.epoch += 1
@@ -196,19 +198,20 @@ class _Validation:
         self._is_query = np.array(judged.column("role").to_pylist()) == Role.VAL
         self._order = np.concatenate([np.arange(judged.num_rows)[r::num_workers] for r in range(num_workers)])
         own = np.arange(judged.num_rows)[rank::num_workers]
-        self._columns = {"uri": np.array(judged.column("uri").to_pylist(), dtype=object)[own]}
+        ids = np.array(judged.column("image_id").to_pylist())[own]
+        seeds = np.array([photograph_seed(run.seed, 0, image_id) for image_id in ids], dtype=np.int64)
+        self._columns = source_columns(judged, own) | {"seed": seeds}
 
-    def _stream(self) -> Iterator[Columns]:
-        return photograph_stream(self._columns, _EMBED_BATCH, self._run.limits, self._run.preprocessing)
+    def _stream(self) -> Iterator[Tensor]:
+        transforms = Transforms(self._run.limits, self._run.preprocessing)
+        collate = partial(to_images, preprocessing=self._run.preprocessing, device=self._device)
+        return photograph_stream(self._columns, _EMBED_BATCH, transforms, collate, self._run.stream.nodes)
 
     def separation(self, method: FoD) -> float:
         """Same value on every worker."""
         method.eval()
         with torch.inference_mode():
-            own = [
-                method.embed(normalise(torch.tensor(part["image"]).to(self._device), self._run.preprocessing))
-                for part in self._stream()
-            ]
+            own = [method.embed(images) for images in self._stream()]
         descriptors = _join(torch.cat([embedding.descriptor for embedding in own]), self._num_workers)
         ordered = np.empty_like(descriptors)
         ordered[self._order] = descriptors

@@ -102,7 +102,7 @@ def fit_calibration(
     if not genuine.any() or genuine.all():
         raise DataError(
             f"calibration: found {int(genuine.sum())} genuine and {int((~genuine).sum())} counterfeit validation "
-            "photographs; wanted some of each (a larger `splits.val`, or more photographs)"
+            "photographs; wanted some of each (a larger `splits.ratio`, or more photographs)"
         )
     threshold, f1 = best_f1_threshold(scores, genuine)
     slope, intercept = _fit_logistic(scores, genuine)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import subprocess
+import sys
 import zlib
 from functools import cache
 from unittest import mock
@@ -17,6 +19,14 @@ from PIL import Image, ImageCms, ImageFile
 
 from hallmark.config import validate
 from hallmark.data.decode import BACKGROUND_GREY, DecodeLimits, decode, sniff_format
+from hallmark.data.structure import (
+    MAX_JPEG_SCANS,
+    MAX_JPEG_SEGMENTS,
+    MAX_JPEG_STRAY_BYTES,
+    MAX_PNG_CHUNKS,
+    MAX_PNG_COMPRESSED_NOTES,
+    MAX_TIFF_VALUES,
+)
 from hallmark.errors import ConfigError, DecodeError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
@@ -254,9 +264,108 @@ def test_whatever_a_format_plugin_raises_is_a_damaged_file(error):
         assert "two lines" in _assert_refused(_valid("PNG"), "corrupt")
 
 
-def test_want_of_memory_is_not_the_file_s_fault():
-    with mock.patch.object(ImageFile.ImageFile, "load", side_effect=MemoryError), pytest.raises(MemoryError):
-        decode(_valid("PNG"), SMALL)
+def test_a_file_that_asks_for_more_memory_than_there_is_is_refused():
+    with mock.patch.object(ImageFile.ImageFile, "load", side_effect=MemoryError):
+        assert "memory" in _assert_refused(_valid("PNG"), "corrupt")
+
+
+def _png_with(before: bytes) -> bytes:
+    return _valid("PNG")[:33] + before + _valid("PNG")[33:]
+
+
+def _png_chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def test_png_with_too_many_chunks_is_refused_before_it_is_opened():
+    note = _png_chunk(b"prVt", b"")
+    assert decode(_png_with(note * 1000), SMALL).shape[0] == HEIGHT
+    with mock.patch.object(Image, "open", side_effect=AssertionError("opened")):
+        assert "chunks" in _assert_refused(_png_with(note * (MAX_PNG_CHUNKS + 1)), "corrupt")
+
+
+@pytest.mark.parametrize("name", [b"iCCP", b"zTXt"])
+def test_png_with_too_many_compressed_notes_is_refused(name):
+    note = _png_chunk(name, b"x\0\0" + zlib.compress(bytes(100)))
+    assert decode(_png_with(note * 20), SMALL).shape[0] == HEIGHT
+    assert "compressed" in _assert_refused(_png_with(note * (MAX_PNG_COMPRESSED_NOTES + 1)), "corrupt")
+
+
+def test_jpeg_with_too_many_scans_is_refused_and_its_notes_do_not_count():
+    sound = _encoded(Image.fromarray(_picture()), "JPEG", progressive=True)
+    scan = sound.rindex(b"\xff\xda")
+    bomb = sound[:scan] + sound[scan:-2] * MAX_JPEG_SCANS + sound[-2:]
+    assert "scans" in _assert_refused(bomb, "corrupt")
+    note = b"\xff\xfe" + struct.pack(">H", 2002) + b"\xff\xda" * 1000
+    expected = decode(sound)
+    np.testing.assert_array_equal(decode(sound[:2] + note + sound[2:]), expected)
+    np.testing.assert_array_equal(decode(sound + b"\xff\xda\0\2" * 1000), expected)  # a film behind the photograph
+
+
+@pytest.mark.parametrize(
+    ("stray", "named"),
+    [
+        (b"\xff\xfe\0\2" * (MAX_JPEG_SEGMENTS + 1), "segments"),
+        (b"\xff" * (MAX_JPEG_STRAY_BYTES + 10), "stray"),
+        (b"\xff\xfe\0\2" + bytes(MAX_JPEG_STRAY_BYTES + 10), "stray"),
+    ],
+)
+def test_jpeg_that_keeps_its_reader_busy_ahead_of_its_pixels_is_refused(stray, named):
+    sound = _valid("JPEG")
+    with mock.patch.object(Image, "open", side_effect=AssertionError("opened")):
+        assert named in _assert_refused(sound[:2] + stray + sound[2:], "corrupt")
+        assert "stray" in _assert_refused(b"\xff\xd8" + b"\xff" * (MAX_JPEG_STRAY_BYTES + 10), "corrupt")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("entries", "named"),
+    [
+        ([(273, 4, MAX_TIFF_VALUES + 1, 8)], "numbers"),
+        ([(322, 4, 1, 40_000), (323, 4, 1, 40_000)], "tile"),
+    ],
+)
+def test_tiff_whose_tags_ask_for_too_much_is_refused(order, entries, named):
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    body = b"".join(struct.pack(order + "HHII", *entry) for entry in entries)
+    data = mark + struct.pack(order + "IH", 8, len(entries)) + body + bytes(4 * MAX_TIFF_VALUES)
+    assert named in _assert_refused(data, "corrupt")
+
+
+def test_webp_canvas_is_limited_before_it_is_set_aside():
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue")]
+    data = bytearray(_encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:]))
+    data[24:30] = (9_999).to_bytes(3, "little") * 2
+    with mock.patch.object(Image, "open", side_effect=AssertionError("opened")):
+        assert "10000 x 10000" in _assert_refused(bytes(data), "too_many_pixels")
+
+
+def test_run_length_encoded_bmp_is_refused():
+    data = bytearray(_encoded(Image.fromarray(_picture()).convert("L"), "BMP"))
+    data[30:34] = struct.pack("<I", 1)
+    assert "run-length" in _assert_refused(bytes(data), "unknown_format")
+
+
+def test_strips_do_not_show():
+    rng = np.random.default_rng(0)
+    grey = rng.normal(size=(60, 50)).astype(np.float32)
+    rgba = rng.integers(0, 256, (60, 50, 4), dtype=np.uint8)
+    files = [_encoded(Image.fromarray(grey), "TIFF"), _encoded(Image.fromarray(rgba), "PNG")]
+    whole = [decode(data) for data in files]
+    with mock.patch("hallmark.data.decode._STRIP_PIXELS", 350):
+        for data, expected in zip(files, whole, strict=True):
+            np.testing.assert_array_equal(decode(data), expected)
+
+
+def test_damaged_notes_print_nothing(tmp_path):
+    """In a process of its own: the test runner undoes filters of warnings."""
+    path = tmp_path / "damaged.png"
+    path.write_bytes(_encoded(Image.fromarray(_picture()), "PNG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff"))
+    script = (
+        "import sys, pathlib; from hallmark.data.decode import decode; decode(pathlib.Path(sys.argv[1]).read_bytes())"
+    )
+    ran = subprocess.run([sys.executable, "-c", script, path], capture_output=True, check=True)
+    assert ran.stdout + ran.stderr == b""
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -324,7 +433,7 @@ def _decodes_or_refuses(data: bytes) -> None:
     assert image.shape[0] * image.shape[1] <= SMALL.max_pixels
 
 
-_FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hallmark.data import duplicates
-from hallmark.data.duplicates import THUMBNAIL_SIDE_PX, near_duplicate_clusters, thumbnail
+from hallmark.data.duplicates import (
+    THUMBNAIL_SIDE_PX,
+    NearDuplicateConfig,
+    find_near_duplicates,
+    near_duplicate_clusters,
+    thumbnail,
+)
 from hallmark.data.intake import ImportConfig
 
 THRESHOLD = ImportConfig(source="in", out="out").duplicate_correlation
@@ -140,3 +146,93 @@ def test_thumbnail_is_the_mean_of_equal_areas():
     assert found.shape == (side, side)
     assert found.dtype == np.uint8
     assert np.abs(found - wanted).max() <= 1
+
+
+CONFIG = NearDuplicateConfig()
+
+
+def _scene(seed: int, side: int = 240) -> np.ndarray:
+    """A smooth random picture, (side, side, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8))
+    return np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC))
+
+
+def _captures(count: int, seed: int, spread: float = 5.0) -> np.ndarray:
+    """Thumbnails of one design, each with an own light and texture; any two correlate above 0.98."""
+    rng = np.random.default_rng(seed)
+    design = thumbnail(_scene(seed)).astype(np.float64)
+    own = [np.asarray(Image.fromarray(rng.normal(0, spread, (16, 16))).resize((64, 64))) for _ in range(count)]
+    return np.clip(np.rint(design + np.array(own)), 0, 255).astype(np.uint8)
+
+
+def _recoded(image: np.ndarray, quality: int) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+COPIES = {
+    "recoded": lambda image: _recoded(image, 40),
+    "halved": lambda image: np.asarray(Image.fromarray(image).resize((120, 120), Image.Resampling.LANCZOS)),
+    "darker": lambda image: (255 * (image / 255) ** 1.2).astype(np.uint8),
+    "cropped": lambda image: image[8:230, 6:236],
+    "turned": lambda image: np.asarray(Image.fromarray(image).rotate(3, Image.Resampling.BICUBIC))[12:-12, 12:-12],
+}
+
+
+@pytest.mark.parametrize("change", COPIES)
+def test_copies_are_found_among_other_pictures(change):
+    scenes = [_scene(seed) for seed in range(12)]
+    copies = [COPIES[change](scene) for scene in scenes[:4]]
+    found = find_near_duplicates(np.stack([thumbnail(each) for each in scenes + copies]), CONFIG)
+    assert found.pairs.tolist() == [[position, 12 + position] for position in range(4)]
+    assert found.clusters.tolist() == [*range(12), *range(4)]
+
+
+def test_captures_of_one_design_are_told_apart_and_copies_of_them_found():
+    captures = _captures(12, seed=3)
+    raw = np.corrcoef(captures.reshape(12, -1))
+    assert raw[~np.eye(12, dtype=bool)].max() > CONFIG.correlation, "the captures must look like copies"
+    copies = np.clip(captures[:3].astype(int) + 2, 0, 255).astype(np.uint8)
+    found = find_near_duplicates(np.concatenate([captures, copies]), CONFIG)
+    assert found.pairs.tolist() == [[0, 12], [1, 13], [2, 14]]
+
+
+def test_what_is_left_of_a_pair_agrees_with_a_slow_twin():
+    units = duplicates._unit_rows(_captures(7, seed=5).reshape(7, -1), np.zeros(7, dtype=bool))
+    near = duplicates._surroundings(units, CONFIG)
+    for one, other in ((0, 1), (2, 6), (4, 3)):
+        rest = [units[k].astype(float) for k in range(7)]
+        alike = [
+            k for k in range(7) for i in (one, other) if k not in (one, other) and rest[i] @ rest[k] > CONFIG.look_alike
+        ]
+        mean = sum(rest[k] for k in alike)
+        a, b = (row - mean * (row @ mean) / (mean @ mean) for row in (rest[one], rest[other]))
+        slow = a @ b / np.sqrt((a @ a) * (b @ b))
+        args = (units[[one]], units[[other]], near.shared[[one]], near.shared[[other]])
+        assert duplicates._own_correlation(*args)[0] == pytest.approx(slow, abs=1e-3)
+
+
+def test_many_copies_of_one_photograph_are_one_cluster():
+    rng = np.random.default_rng(0)
+    captures = _captures(8, seed=9)
+    copies = np.clip(captures[0].astype(int) + rng.integers(-1, 2, (6, 64, 64)), 0, 255).astype(np.uint8)
+    clusters = find_near_duplicates(np.concatenate([captures, copies]), CONFIG).clusters
+    assert clusters.tolist() == [*range(8), *[0] * 6]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_and_flat_photographs(count):
+    found = find_near_duplicates(np.full((count, 64, 64), 90, dtype=np.uint8), CONFIG)
+    assert found.clusters.tolist() == [0] * count
+    assert found.pairs.shape == (max(0, count - 1), 2)
+
+
+def test_finding_does_not_depend_on_the_order():
+    scenes = [_scene(seed) for seed in range(6)]
+    thumbnails = np.stack([thumbnail(each) for each in [*scenes, *(COPIES["cropped"](each) for each in scenes)]])
+    order = np.random.default_rng(1).permutation(12)
+    labels, shuffled = (find_near_duplicates(each, CONFIG).clusters for each in (thumbnails, thumbnails[order]))
+    same = labels[order][:, None] == labels[order][None, :]
+    np.testing.assert_array_equal(same, shuffled[:, None] == shuffled[None, :])

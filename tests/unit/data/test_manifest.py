@@ -24,6 +24,8 @@ from hallmark.data.manifest import (
     Listed,
     Listing,
     assemble,
+    earlier_manifest,
+    inspect_listed,
     inspect_photograph,
     inspect_uri,
     list_photographs,
@@ -46,6 +48,12 @@ def _photograph(seed: int, quality: int | None = None) -> bytes:
     return buffer.getvalue()
 
 
+def _mask(mode: str = "L", size: tuple[int, int] = (72, 56), kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, size, 1).save(buffer, format=kind)
+    return buffer.getvalue()
+
+
 def _put(path: Path, data: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
@@ -62,10 +70,11 @@ def _fill(folder: Path, names: tuple[str, ...] = ("bag", "tin"), each: int = 4, 
     return folder
 
 
-def _import(source: Path, **settings) -> Assembled:
+def _import(source: Path, earlier: pa.Table | None = None, **settings) -> Assembled:
     config = validate(ImportConfig, {"source": str(source), "out": "out", **settings}, "import")
     listing = list_photographs(config.source)
-    return assemble(listing, [inspect_uri(each.uri, config.limits) for each in listing.photographs], config)
+    inspected = [inspect_listed(each, config.limits) for each in listing.photographs]
+    return assemble(listing, inspected, config, earlier)
 
 
 @pytest.fixture
@@ -146,7 +155,10 @@ def _write_table(path: Path, rows: list[dict]) -> Path:
 def test_table(tmp_path, suffix, box):
     for seed, row in enumerate(_TABLE_ROWS):
         _put(tmp_path / row["uri"], _photograph(seed))
-    given = [{**row, "box": box, "mask_uri": "masks/m.png", "colour": "user's own"} for row in _TABLE_ROWS]
+    masks = {"mask_uri": "masks/m.png", "edit_mask_uri": "masks/../e.png"}
+    for name in ("masks/m.png", "e.png"):
+        _put(tmp_path / name, _mask())
+    given = [{**row, "box": box, **masks, "colour": "user's own"} for row in _TABLE_ROWS]
     assembled = _import(_write_table(tmp_path / f"list{suffix}", given))
     rows = {row["item_id"]: row for row in assembled.manifest.to_pylist()}
     assert len(rows) == 6
@@ -154,66 +166,10 @@ def test_table(tmp_path, suffix, box):
         found = rows[row["item_id"]]
         assert found["uri"] == str(tmp_path / row["uri"])
         assert found["mask_uri"] == str(tmp_path / "masks" / "m.png")
+        assert found["edit_mask_uri"] == str(tmp_path / "e.png")
+        assert found["group_id"] == row["item_id"]
         assert found["box"] == [1, 2, 30, 40]
         assert (found["role"], found["device_id"], found["part"]) == (row["role"], "phone", "whole")
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"authenticity": "fake"}, ("row", "authenticity", "'fake'", "genuine")),
-        ({"role": "validate"}, ("row", "role", "'validate'", "val")),
-        ({"uri": ""}, ("row", "uri")),
-        ({"product": " "}, ("row", "product")),
-        ({"box": "1 2 3"}, ("row", "box", "four numbers")),
-        ({"box": "9 2 3 8"}, ("row", "box", "x0 < x1")),
-        ({"box": "nan 2 3 8"}, ("row", "box")),
-    ],
-)
-def test_wrong_values_in_a_table_are_named(tmp_path, suffix, change, named):
-    rows = [{**row, "box": ""} for row in _TABLE_ROWS]
-    rows[2] |= change
-    path = _write_table(tmp_path / f"list{suffix}", rows)
-    message = _refusal(path)
-    assert all(word in message for word in (str(path), *named))
-    assert f"row {4 if suffix == '.csv' else 3}" in message
-
-
-@pytest.mark.parametrize(
-    ("text", "named"),
-    [
-        ("uri,product\na.png,bag\n", "authenticity is missing"),
-        ("uri,product,authenticity,itemid\na.png,bag,genuine,1\n", "did you mean 'item_id'"),
-        ("uri,product,product,authenticity\na.png,b,b,genuine\n", "2 times"),
-        ("uri,product,authenticity\na.png,bag\n", "found 2 values; wanted 3"),
-        ("uri,product,authenticity\n", "header without rows"),
-        ('uri,product,authenticity\n"a.png,bag,genuine\n', "not valid CSV"),
-        ("", "missing"),
-        ("uri,product,authenticity\n\xff.png,bag,genuine\n", "UTF-8"),
-    ],
-)
-def test_wrong_tables_are_named(tmp_path, text, named):
-    path = _put(tmp_path / "list.csv", text.encode("latin-1"))
-    message = _refusal(path)
-    assert str(path) in message
-    assert named in message
-
-
-def test_wrong_parquet_is_named(tmp_path):
-    assert "Parquet" in _refusal(_put(tmp_path / "list.parquet", b"PAR1 not at all"))
-
-
-def test_wrong_sources_are_named(tmp_path):
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    for source in (empty, tmp_path / "nowhere", _put(tmp_path / "list.xlsx", b"x")):
-        message = _refusal(source)
-        assert str(source) in message
-        assert "wanted" in message
-    assert "<genuine|counterfeit>" in _refusal(empty)
-    with pytest.raises(DataError, match="nonsense"):
-        list_photographs("nonsense://bucket/folder")
 
 
 def test_a_folder_without_a_photograph_in_its_place(tmp_path):
@@ -263,15 +219,86 @@ def test_limits_are_the_import_s_own(folder):
     assert "too_many_pixels" in message
 
 
-def test_missing_files_and_boxes_outside_are_quarantined(tmp_path):
-    rows = [{**row, "box": ""} for row in _TABLE_ROWS]
+_FAULTS = {
+    "gone.png": ({}, "unreadable", "uri"),
+    "memory://nowhere/gone.png": ({}, "unreadable", "uri"),
+    "damaged.png": ({}, "corrupt", "uri"),
+    "wide.png": ({"box": "0 0 73 20"}, "box", "box"),
+    "tall.png": ({"box": "0 0 20 56.5"}, "box", "box"),
+    "other.png": ({"image_id": "0" * 64}, "image_id", "image_id"),
+    "odd.png": ({"image_id": "17"}, "image_id", "image_id"),
+    "a.png": ({"mask_uri": "masks/none.png"}, "mask", "mask_uri"),
+    "b.png": ({"mask_uri": "masks/text.png"}, "mask", "mask_uri"),
+    "c.png": ({"mask_uri": "masks/small.png"}, "mask", "mask_uri"),
+    "d.png": ({"mask_uri": "masks/good.png", "edit_mask_uri": "masks/colour.png"}, "mask", "edit_mask_uri"),
+    "e.png": ({"edit_mask_uri": "masks/mask.jpg"}, "mask", "edit_mask_uri"),
+    "f.png": ({"edit_mask_uri": "memory://nowhere/mask.png"}, "mask", "edit_mask_uri"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_photograph_at_fault_is_quarantined_with_its_row_and_column(tmp_path, suffix):
+    masks = {"text.png": b"text", "small.png": _mask(size=(56, 72)), "colour.png": _mask("RGB"), "good.png": _mask("1")}
+    for name, data in (masks | {"mask.jpg": _mask(kind="JPEG")}).items():
+        _put(tmp_path / "masks" / name, data)
+    blank = dict.fromkeys(("box", "mask_uri", "edit_mask_uri", "image_id"), "")
+    rows = [{**row, **blank} for row in _TABLE_ROWS]
+    for seed, row in enumerate(rows):
+        data = _photograph(seed)
+        _put(tmp_path / row["uri"], data)
+        row["image_id"] = hashlib.sha256(data).hexdigest().upper()
+    for number, (uri, (given, *_)) in enumerate(_FAULTS.items()):
+        rows.append({**rows[0], **blank, **given, "uri": uri})
+        if "gone" not in uri:
+            _put(tmp_path / uri, _photograph(100 + number))
+    (tmp_path / "damaged.png").write_bytes(_photograph(99)[:300])
+    source = _write_table(tmp_path / f"list{suffix}", rows)
+    assembled = _import(source)
+    assert assembled.manifest.num_rows == 6
+    found = {row["uri"].removeprefix(f"{tmp_path}/"): row for row in assembled.quarantine.to_pylist()}
+    assert set(found) == set(_FAULTS)
+    first = 2 if suffix == ".csv" else 1
+    for number, (uri, (given, reason, column)) in enumerate(_FAULTS.items()):
+        row_number = first + len(_TABLE_ROWS) + number
+        assert found[uri]["reason"] == reason
+        assert found[uri]["detail"].startswith(f"{source}, row {row_number}, column {column}: ")
+        if reason == "mask":
+            assert given[column].rpartition("/")[2] in found[uri]["detail"]
+            assert "wanted an 8-bit grey PNG of 72 x 56 px" in found[uri]["detail"]
+
+
+def test_copies_in_a_table_name_both_rows(tmp_path):
+    rows = [dict(row) for row in _TABLE_ROWS]
     for seed, row in enumerate(rows):
         _put(tmp_path / row["uri"], _photograph(seed))
-    rows.append({**rows[0], "uri": "gone.png"})
-    rows.append({**rows[0], "uri": _put(tmp_path / "wide.png", _photograph(77)).name, "box": "0 0 73 20"})
-    assembled = _import(_write_table(tmp_path / "list.csv", rows))
-    assert _quarantined(assembled) == {"gone.png": "unreadable", "wide.png": "box"}
-    assert assembled.manifest.num_rows == 6
+    rows.append({**rows[0], "uri": _put(tmp_path / "zz.png", _photograph(0)).name})
+    source = _write_table(tmp_path / "list.csv", rows)
+    (copy,) = _import(source).quarantine.to_pylist()
+    assert copy["detail"] == (
+        f"{source}, row 8, column uri: duplicate of {tmp_path}/pictures/genuine0.png ({source}, row 2)"
+    )
+    rows[-1]["product"] = "tin"
+    message = _refusal(_write_table(tmp_path / "list.csv", rows))
+    assert f"(bag/genuine, {source}, row 2)" in message
+    assert f"(tin/genuine, {source}, row 8)" in message
+
+
+def test_authenticity_may_be_unknown(tmp_path):
+    rows = [dict(row) for row in _TABLE_ROWS]
+    rows.append({**rows[0], "uri": "x.png", "authenticity": "Unknown", "item_id": "x", "role": ""})
+    for seed, row in enumerate(rows):
+        _put(tmp_path / row["uri"], _photograph(seed))
+    found = _import(_write_table(tmp_path / "list.csv", rows)).manifest.to_pylist()
+    assert [row["item_id"] for row in found if row["authenticity"] == "unknown"] == ["x"]
+
+
+def test_products_named_alike_are_noticed_and_not_merged(tmp_path):
+    folder = _fill(tmp_path / "in", ("Neverfull", "neverfull ", "never full", "tin"), each=3)
+    assembled = _import(folder)
+    assert len(products(assembled.manifest)) == 4
+    (notice,) = [notice for notice in assembled.notices if "named alike" in notice]
+    assert "'Neverfull', 'never full', 'neverfull '" in notice
+    assert "tin" not in notice
 
 
 def test_a_product_of_one_class_is_refused_or_left_out(folder):
@@ -409,6 +436,81 @@ def test_wrong_settings_are_named(key, value):
         validate(ImportConfig, {"source": "in", "out": "out", key: value}, "import")
 
 
+def test_group_ids_join_the_items_that_near_duplicates_join(tmp_path):
+    rows = [{**row, "role": ""} for row in _TABLE_ROWS]
+    for seed, row in enumerate(rows):
+        _put(tmp_path / row["uri"], _photograph(seed))
+    (tmp_path / rows[2]["uri"]).write_bytes(_photograph(0, 95))
+    found = {
+        row["item_id"]: row["group_id"] for row in _import(_write_table(tmp_path / "l.csv", rows)).manifest.to_pylist()
+    }
+    assert found == {"g0": "g0", "g1": "g1", "g2": "g0", "c0": "c0", "c1": "c1", "c2": "c2"}
+
+
+def test_a_second_import_gives_the_same_bytes(folder, tmp_path):
+    out = tmp_path / "out"
+    assert earlier_manifest(out) is None
+    write_import(_import(folder), out)
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+    write_import(_import(folder), out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == first
+    again = _import(folder, earlier_manifest(out))
+    write_import(again, out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == first
+    assert any("16 photographs keep their roles of the earlier manifest, 0 are new" in note for note in again.notices)
+
+
+def test_photographs_added_later_leave_the_roles_of_the_earlier_ones(folder):
+    before = _import(folder).manifest
+    for number in range(9):
+        _put(folder / "bag" / "genuine" / f"a{number}.png", _photograph(300 + number))
+    assembled = _import(folder, before, splits={"ratio": "8:1:1", "seed": 5})
+    old, new = (
+        dict(zip(*(t[name].to_pylist() for name in ("image_id", "role")), strict=True))
+        for t in (before, assembled.manifest)
+    )
+    assert len(new) == 25
+    assert {image_id: new[image_id] for image_id in old} == old
+    assert any("16 photographs keep their roles of the earlier manifest, 9 are new" in n for n in assembled.notices)
+    assert not any("change their role" in notice for notice in assembled.notices)
+
+
+def test_a_photograph_that_joins_earlier_groups_brings_them_into_one_role(tmp_path):
+    """Later named as one item, photographs of different roles would leak."""
+    rows = [{**row, "item_id": "", "role": ""} for row in _TABLE_ROWS]
+    for seed, row in enumerate(rows):
+        _put(tmp_path / row["uri"], _photograph(seed))
+    before = _import(_write_table(tmp_path / "l.csv", rows)).manifest
+    for row in rows[:3]:
+        row["item_id"] = "one"
+    assembled = _import(_write_table(tmp_path / "l.csv", rows), before, min_items=1)
+    genuine = [row for row in assembled.manifest.to_pylist() if row["authenticity"] == "genuine"]
+    old = dict(zip(before["image_id"].to_pylist(), before["role"].to_pylist(), strict=True))
+    assert {row["role"] for row in genuine} == {old[min(row["image_id"] for row in genuine)]}
+    assert any("2 earlier photographs change their role" in notice for notice in assembled.notices)
+
+
+def test_a_role_given_outweighs_the_earlier_one(tmp_path):
+    rows = [dict(row) for row in _TABLE_ROWS]
+    for seed, row in enumerate(rows):
+        _put(tmp_path / row["uri"], _photograph(seed))
+    before = _import(_write_table(tmp_path / "l.csv", rows)).manifest
+    rows[0]["role"] = "reference"
+    found = {row["item_id"]: row["role"] for row in _rows(_import(_write_table(tmp_path / "l.csv", rows), before))}
+    assert (found["g0"], found["g1"], found["g2"]) == ("reference", "val", "test")
+
+
+def test_optional_columns_that_an_older_manifest_lacks_are_null(folder, tmp_path):
+    table = _import(folder).manifest
+    pq.write_table(table.drop_columns(["edit_mask_uri", "group_id", "box"]), tmp_path / "manifest.parquet")
+    found = read_manifest(tmp_path)
+    assert found.schema == MANIFEST_SCHEMA
+    assert found["edit_mask_uri"].null_count == found["group_id"].null_count == found["box"].null_count == 16
+    assert found.drop_columns(["edit_mask_uri", "group_id", "box"]).equals(
+        table.drop_columns(["edit_mask_uri", "group_id", "box"])
+    )
+
+
 def test_written_and_read_again(folder, tmp_path):
     _put(folder / "bag" / "genuine" / 'odd "name", with comma.gif', b"GIF89a")
     assembled = _import(folder)
@@ -452,9 +554,15 @@ def test_manifests_that_cannot_be_read_are_named(folder, tmp_path):
         read_manifest(path)
     wrong = {
         "column role is missing": table.drop_columns(["role"]),
-        "column width: found type string": table.set_column(11, "width", pa.array(["wide"] * table.num_rows)),
-        "column product: found 16 empty values": table.set_column(2, "product", pa.nulls(table.num_rows, pa.string())),
-        "column role: found 'exam'": table.set_column(10, "role", pa.array(["exam"] * table.num_rows)),
+        "column width: found type string": table.set_column(
+            MANIFEST_SCHEMA.get_field_index("width"), "width", pa.array(["wide"] * table.num_rows)
+        ),
+        "column product: found 16 empty values": table.set_column(
+            MANIFEST_SCHEMA.get_field_index("product"), "product", pa.nulls(table.num_rows, pa.string())
+        ),
+        "column role: found 'exam'": table.set_column(
+            MANIFEST_SCHEMA.get_field_index("role"), "role", pa.array(["exam"] * table.num_rows)
+        ),
     }
     for message, bad in wrong.items():
         pq.write_table(bad, path)

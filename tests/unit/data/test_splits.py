@@ -9,8 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hallmark.config import validate
-from hallmark.data.splits import SplitConfig, assign_roles, digest, quotas, split_hash
+from hallmark.config import load_config, validate
+from hallmark.data.splits import (
+    SplitConfig,
+    assign_roles,
+    count_roles,
+    digest,
+    group_labels,
+    quotas,
+    split_hash,
+    thin_strata,
+)
 from hallmark.errors import ConfigError
 from hallmark.types import Role
 
@@ -78,7 +87,7 @@ def test_every_stratum_has_its_quota_of_items(counts, shots, seed):
 @settings(max_examples=200, deadline=None)
 @given(number=st.integers(0, 500), val=st.floats(0.02, 0.33), test=st.floats(0.02, 0.33))
 def test_quotas(number, val, test):
-    config = SplitConfig(train=1 - val - test, val=val, test=test)
+    config = SplitConfig(ratio=(1 - val - test, val, test))
     found = quotas(number, config)
     assert sum(found.values()) == number
     assert found[Role.TRAIN] >= max(found[Role.VAL], found[Role.TEST])
@@ -89,6 +98,16 @@ def test_quotas(number, val, test):
     else:
         wanted = {0: (0, 0, 0), 1: (1, 0, 0), 2: (1, 0, 1)}[number]
         assert tuple(found[role] for role in (Role.TRAIN, Role.VAL, Role.TEST)) == wanted
+
+
+@settings(max_examples=100, deadline=None)
+@given(number=st.integers(0, 500), val=st.floats(0.02, 0.5))
+def test_quotas_without_a_test(number, val):
+    found = quotas(number, SplitConfig(ratio=(1 - val, val, 0.01)), tested=False)
+    assert found[Role.TRAIN] + found[Role.VAL] == number
+    assert found[Role.TEST] == 0
+    assert found[Role.TRAIN] >= found[Role.VAL] >= min(1, number // 2)
+    assert abs(found[Role.VAL] - number * val) <= 1
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -151,16 +170,59 @@ def test_nothing_to_split():
 @pytest.mark.parametrize(
     ("settings_given", "named"),
     [
-        ({"train": 0.5, "val": 0.2, "test": 0.2}, "0.9; wanted 1"),
-        ({"train": 0.3, "val": 0.35, "test": 0.35}, "train is 0.3"),
-        ({"val": 0.0, "test": 0.4}, "val"),
+        ({"ratio": "3:4:4"}, "ratio is 3:4:4; wanted train not below"),
+        ({"ratio": [8, 0, 2]}, "ratio is 8:0:2; wanted each part above 0"),
+        ({"ratio": "8:1"}, "ratio"),
+        ({"ratio": "8:1:x"}, "'8:1:x'; .*such as 8:1:1"),
+        ({"ratio": "inf:1:1"}, "ratio"),
+        ({"ratio": 7}, "ratio is 0:0:7"),
+        ({"ratio": True}, "ratio"),
         ({"seed": -1}, "seed"),
-        ({"trian": 0.6}, "train"),
+        ({"ratoi": "8:1:1"}, "did you mean 'ratio'"),
     ],
 )
 def test_wrong_shares_are_named(settings_given, named):
     with pytest.raises(ConfigError, match=named):
         validate(SplitConfig, settings_given, "splits")
+
+
+@pytest.mark.parametrize("text", ["8:1:1", "7:2:1", "80:10:10", "0.6:0.2:0.2", "[8, 1, 1]", "'8:1:1'"])
+def test_a_ratio_is_read_as_written(text):
+    """On the command line a value is read as YAML, which takes 8:1:1 for a number to the base 60."""
+    wanted = tuple(float(part) for part in text.strip("[]'").replace(",", ":").split(":"))
+    assert load_config(SplitConfig, overrides=[f"ratio={text}"]).ratio == wanted
+    config = SplitConfig(ratio=(8, 1, 1))
+    assert load_config(SplitConfig, overrides=[f"ratio={config.model_dump(mode='json')['ratio']}"]) == config
+
+
+def test_groups_are_joined_through_items_group_ids_and_clusters():
+    rows = [
+        {"item_id": "a", "group_id": None},
+        {"item_id": "a", "group_id": "g"},
+        {"item_id": "b", "group_id": "g"},
+        {"item_id": "c", "group_id": ""},
+        {"item_id": "d"},
+        {"item_id": "", "group_id": ""},
+    ]
+    label = group_labels(rows, [0, 1, 2, 3, 2, 4])
+    assert label[0] == label[1] == label[2] == label[4]
+    assert len(set(label)) == 3
+    assert len(set(group_labels(rows))) == 4
+    assert group_labels([]) == []
+
+
+def test_counts_and_thin_strata():
+    rows = [dict(row, role="train") for row in _rows({("bag", "whole", "genuine"): 2, ("", "", "unrelated"): 1})]
+    rows[-1]["role"] = rows[-2]["role"] = "test"
+    assert count_roles(rows) == {
+        "bag/whole/genuine": {"train": {"photographs": 4, "items": 2}},
+        "unrelated": {"test": {"photographs": 2, "items": 1}},
+    }
+    assert thin_strata(rows) == [
+        "bag/whole/genuine: too few items (2); no photograph for val and test",
+        "unrelated: too few items (1); no photograph for train and val",
+    ]
+    assert thin_strata([]) == []
 
 
 def test_hashes():
@@ -171,4 +233,5 @@ def test_hashes():
     assert int(plain, 16) >= 0
     assert split_hash(_table(rows[::-1])) == plain
     assert split_hash(_table([{**rows[0], "role": "test"}, *rows[1:]])) != plain
+    assert split_hash(_table([{**row, "product": "other", "item_id": "x"} for row in rows])) == plain
     assert digest([("ab", "c")]) != digest([("a", "bc")])

@@ -109,7 +109,7 @@ def test_unrelated_photographs_are_of_many_families():
     families = Counter(shot.item_id.split("/")[1] for shot in shots)
     assert len(families) >= 10
     assert max(families.values()) - min(families.values()) <= 1
-    assert all(shot.item_id.startswith("unrelated/") and shot.mask_file is None for shot in shots)
+    assert all(shot.item_id.startswith("unrelated/") and shot.files == (shot.file,) for shot in shots)
 
 
 def test_the_plan_follows_from_its_seed():
@@ -143,11 +143,14 @@ def test_a_shot_is_the_same_bits_again(kind):
     other = draw_shot(shot, SMALL)
     np.testing.assert_array_equal(one.image, other.image)
     np.testing.assert_array_equal(one.edit_mask, other.edit_mask)
+    np.testing.assert_array_equal(one.foreground_mask, other.foreground_mask)
     assert one.jpeg == other.jpeg
     assert one.image.dtype == np.uint8
     assert one.image.shape == (*one.edit_mask.shape, 3)
     assert max(one.image.shape) == SMALL.side_px
-    assert one.edit_mask.dtype == bool
+    assert one.edit_mask.dtype == one.foreground_mask.dtype == bool
+    assert one.foreground_mask.shape == one.edit_mask.shape
+    assert one.foreground_mask.any() == (shot.authenticity is not Authenticity.UNRELATED)
     assert one.edit_mask.any() == (shot.authenticity is Authenticity.COUNTERFEIT)
     assert one.image.std() > 10
     again = np.asarray(Image.open(io.BytesIO(one.jpeg)))
@@ -216,14 +219,25 @@ def test_a_set_is_written_whole(drawn):
         assert (row["source_id"], row["device_id"]) == (shot.source_id, shot.device_id)
         picture = Image.open(drawn / row["uri"])
         assert (picture.format, max(picture.size)) == ("JPEG", SMALL.side_px)
-        assert bool(row["mask_uri"]) == (shot.authenticity is Authenticity.COUNTERFEIT)
-        if row["mask_uri"]:
-            mask = Image.open(drawn / row["mask_uri"])
-            assert mask.size == picture.size
-            assert set(np.unique(np.asarray(mask))) == {0, 255}
-    masks = [shot.mask_file for shot in shots if shot.mask_file]
-    named = {*(shot.file for shot in shots), *masks, "photographs.csv", "drawing.json"}
+        assert bool(row["mask_uri"]) == (shot.authenticity is not Authenticity.UNRELATED)
+        assert bool(row["edit_mask_uri"]) == (shot.authenticity is Authenticity.COUNTERFEIT)
+        expected = draw_shot(shot, SMALL)
+        for column in ("mask_uri", "edit_mask_uri"):
+            if row[column]:
+                mask = Image.open(drawn / row[column])
+                assert (mask.format, mask.mode, mask.size) == ("PNG", "L", picture.size)
+                inside = expected.foreground_mask if column == "mask_uri" else expected.edit_mask
+                np.testing.assert_array_equal(np.asarray(mask), inside * np.uint8(255))
+    named = {*(file for shot in shots for file in shot.files), "photographs.csv", "drawing.json"}
     assert set(_files(drawn)) == named
+
+
+def test_a_carriage_return_in_a_value_stays_in_its_cell():
+    shot = replace(plan(SMALL)[0], product="a\rb", source_id="a\nb, c")
+    rows = list(csv.reader(io.StringIO(synthetic._table([shot, shot]), newline="")))
+    assert len(rows) == 3
+    assert all(len(row) == len(rows[0]) for row in rows)
+    assert (rows[1][1], rows[1][5]) == ("a\rb", "a\nb, c")
 
 
 def test_workers_draw_the_same_set(drawn, tmp_path):
@@ -267,8 +281,8 @@ def test_a_rerun_draws_only_what_is_missing(drawn, copied, monkeypatch):
 
 
 def _blank(shot: Shot, config: DrawConfig) -> synthetic.Drawn:
-    grey = np.full((8, 8, 3), 128, np.uint8)
-    return synthetic.Drawn(grey, np.ones((8, 8), bool), b"jpeg")
+    grey, whole = np.full((8, 8, 3), 128, np.uint8), np.ones((8, 8), bool)
+    return synthetic.Drawn(grey, whole, whole, b"jpeg")
 
 
 def test_another_configuration_replaces_the_set_but_no_file_of_others(copied, monkeypatch):
@@ -277,7 +291,7 @@ def test_another_configuration_replaces_the_set_but_no_file_of_others(copied, mo
     mine.write_bytes(b"mine")
     other = DrawConfig(photographs=16, side_px=96, products=1, parts=("pack",))
     draw_set(other, copied)
-    wanted = {name for shot in plan(other) for name in (shot.file, shot.mask_file) if name}
+    wanted = {name for shot in plan(other) for name in shot.files}
     assert set(_files(copied)) == wanted | {"photographs.csv", "drawing.json", str(mine.relative_to(copied))}
     assert mine.read_bytes() == b"mine"
     assert json.loads((copied / "drawing.json").read_text())["config"]["parts"] == ["pack"]
@@ -317,7 +331,7 @@ def test_a_failed_write_leaves_no_table_and_no_half_file(tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic, "draw_shot", failing)
     with pytest.raises(OutputError, match="No space left"):
         draw_set(SMALL, tmp_path / "set")
-    assert set(_files(tmp_path / "set")) == {"drawing.json", *(shot.file for shot in calls[:3])}
+    assert set(_files(tmp_path / "set")) == {"drawing.json", *(file for shot in calls[:3] for file in shot.files)}
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,13 @@ from hallmark.data.manifest import MANIFEST_SCHEMA, read_manifest, rows_with
 from hallmark.errors import GalleryError, OutputError
 from hallmark.evaluation.assessment import assess
 from hallmark.evaluation.protocol import EvaluateConfig, examine_photographs
-from hallmark.gallery.describe import Describer, describe_uris
+from hallmark.gallery.describe import Describer, describe_located, located
 from hallmark.gallery.store import enrolable, open_gallery, write_references
 
 
-def describe(bundle, uris):
+def describe(bundle, photographs):
     """The in-process stand-in for the cluster."""
-    return describe_uris(Describer(bundle), uris)
+    return describe_located(Describer(bundle), photographs)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def config(tmp_path_factory, bundle) -> EvaluateConfig:
     manifest = folder / "manifest.parquet"
     pq.write_table(pa.Table.from_pylist(rows, MANIFEST_SCHEMA), manifest)
     train = rows_with(read_manifest(manifest), ("train",), ("genuine", "counterfeit"))
-    references = enrolable(train, describe(bundle, train.column("uri").to_pylist()))
+    references = enrolable(train, describe(bundle, located(train)))
     gallery = write_references(folder / "g.lance", references, bundle.bundle_id, bundle.embedding_id)
     return EvaluateConfig(
         manifest=str(manifest), bundle=str(bundle.path), gallery=gallery.uri, out=str(folder / "out"), num_examples=4

@@ -14,7 +14,7 @@ from PIL import Image
 from hallmark.data.manifest import MANIFEST_SCHEMA, manifest_hash, read_manifest, rows_with
 from hallmark.errors import BundleError, DataError, DecodeError, GalleryError
 from hallmark.evaluation.protocol import EvaluateConfig, calibrate, examine_files, examine_photographs
-from hallmark.gallery.describe import Describer, describe_uris
+from hallmark.gallery.describe import Describer, describe_located, located
 from hallmark.gallery.store import enrolable, open_gallery, write_references
 from hallmark.training.bundle import open_bundle, write_bundle
 from hallmark.types import VerdictLabel
@@ -23,9 +23,9 @@ from hallmark.verdict.calibration import CalibrationConfig, calibration_of
 ROLES = ("train", "train", "val", "test")
 
 
-def describe(bundle, uris):
+def describe(bundle, photographs):
     """The in-process stand-in for the cluster."""
-    return describe_uris(Describer(bundle), uris)
+    return describe_located(Describer(bundle), photographs)
 
 
 def draw(file: Path, product: str, genuine: bool, seed: int) -> None:
@@ -63,7 +63,7 @@ def world(tmp_path_factory, bundle, tiny_run):
     raw = write_bundle(folder / "bundle", bundle.build_method().state_dict(), run, ["a", "b"], {"epochs": []}, {})
     calibrated = calibrate(raw, CalibrationConfig(num_candidates=3), describe)
     train = rows_with(read_manifest(manifest), ("train",), ("genuine", "counterfeit"))
-    references = enrolable(train, describe(calibrated, train.column("uri").to_pylist()))
+    references = enrolable(train, describe(calibrated, located(train)))
     gallery = write_references(folder / "g.lance", references, calibrated.bundle_id, calibrated.embedding_id)
     return folder, calibrated, gallery
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hallmark.errors import DecodeError
-from hallmark.gallery.describe import Describer, describe_uris
+from hallmark.errors import DataError, DecodeError
+from hallmark.gallery.describe import Describer, Located, describe_located
 
 
 def encoded(seed: int, width: int = 90, height: int = 70, kind: str = "PNG") -> bytes:
@@ -58,7 +58,7 @@ def test_a_photograph_is_described_the_same_alone_or_in_a_batch(describer):
 
 def test_nothing_is_described_as_nothing(describer):
     assert describer.describe([]) == []
-    assert describe_uris(describer, []) == []
+    assert describe_located(describer, []) == []
 
 
 def test_quality_says_what_is_wrong_with_a_photograph(describer):
@@ -85,6 +85,21 @@ def test_thumbnails_fit_and_are_never_enlarged(describer, width, height, wanted)
     assert describer.read(encoded(0, width, height), thumbnail=False).thumbnail == b""
 
 
+def test_a_box_is_described_as_the_part_it_cuts_out(describer):
+    """Positions are told on the whole photograph all the same."""
+    whole = np.array(Image.open(io.BytesIO(encoded(5, 200, 160))))
+    box = (60.0, 50.0, 140.0, 110.0)  # its margin of 5 % is 4 and 3 px
+    part = io.BytesIO()
+    Image.fromarray(whole[47:113, 56:144]).save(part, "PNG")
+    boxed = describer.describe([describer.read(encoded(5, 200, 160), box)])[0]
+    alone = describer.describe([describer.read(part.getvalue())])[0]
+    assert np.array_equal(boxed.descriptor, alone.descriptor)
+    assert np.allclose(boxed.positions * (200, 160), alone.positions * (88, 66) + (56, 47), atol=1e-3)
+    assert (boxed.quality.width, boxed.quality.height) == (200, 160)
+    with pytest.raises(DataError, match="box"):
+        describer.read(encoded(5, 200, 160), (300.0, 10.0, 400.0, 90.0))
+
+
 @pytest.mark.parametrize("data", [b"", b"no image at all", encoded(0)[:200]])
 def test_what_is_no_photograph_is_refused(describer, data):
     with pytest.raises(DecodeError):
@@ -101,7 +116,7 @@ def test_a_bad_file_does_not_stop_the_good_ones(describer, tmp_path: Path):
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     uris = [str(tmp_path / name) for name in (*files, "missing.png")]
-    outcomes = describe_uris(describer, uris)
+    outcomes = describe_located(describer, [Located(uri) for uri in uris])
     assert [outcome.uri for outcome in outcomes] == uris
     assert [outcome.described is not None for outcome in outcomes] == [True, False, False, True, False]
     for outcome in outcomes:

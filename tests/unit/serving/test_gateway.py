@@ -27,7 +27,7 @@ class Stages:
         self.error: Exception | None = None
         self.seen: list[bytes] = []
 
-    async def verdict(self, data: bytes, request_id: str) -> Verdict:
+    async def verdict(self, data: bytes, box: object, request_id: str) -> Verdict:
         if self.error:
             raise self.error
         self.seen.append(data)

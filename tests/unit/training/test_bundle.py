@@ -103,7 +103,7 @@ def test_what_decides_a_descriptor_changes_the_embedding_id(
         name = next(name for name, weight in weights.items() if weight.is_floating_point())
         weights[name] = weights[name] + 1e-3
     if part == "preprocessing":
-        run = run.model_copy(update={"preprocessing": run.preprocessing.model_copy(update={"fill": 1})})
+        run = run.model_copy(update={"preprocessing": run.preprocessing.model_copy(update={"fill": "gray"})})
     if part == "method":
         run = run.model_copy(update={"method": run.method.model_copy(update={"cue_ratio": 0.123})})
     other = write_bundle(tmp_path / "other", weights, run, ["a", "b"], {"epochs": [1]}, {"seed": 3})

@@ -12,8 +12,8 @@ from hallmark.data.drawing.noise import cell_borders, displaced, fbm, fibres, gr
 from hallmark.data.drawing.shapes import Frame
 from hallmark.data.drawing.surface import Surface, filled, linear, painted, raised
 
-_SIDE = 720
-_UNIT = 1.25
+_SIDE = 1000
+_UNIT = 1.75
 _SHAPE = (_SIDE, _SIDE)
 Drawn = tuple[np.ndarray, np.ndarray, float]
 """colour (H, W, 3) linear RGB, height (H, W) px, gloss"""
@@ -105,10 +105,11 @@ def _denim(name: str) -> Drawn:
 
 
 def _felt(name: str) -> Drawn:
-    hairs = fibres(_SHAPE, 5200, 34, _seeded(name, "hairs"))
-    cloud = fbm(_SHAPE, 30, 4, _seeded(name, "cloud"), 0.7)
-    tone = np.clip(0.8 + 0.35 * hairs + 0.06 * cloud, 0, 2)
-    return filled(_SHAPE, linear("#5c6b58")) * tone[..., None], 1.4 * hairs + 0.5 * cloud, 0.0
+    hairs = fibres(_SHAPE, 16000, 26, _seeded(name, "hairs"))
+    nap = grain(_SHAPE, 0.8, _seeded(name, "nap"))
+    cloud = fbm(_SHAPE, 200, 3, _seeded(name, "cloud"))
+    tone = np.clip(0.85 + 0.22 * hairs + 0.05 * nap + 0.03 * cloud, 0, 2)
+    return filled(_SHAPE, linear("#5c6b58")) * tone[..., None], 0.7 * hairs + 0.15 * nap + 0.4 * cloud, 0.0
 
 
 def _slate(name: str) -> Drawn:
@@ -178,10 +179,13 @@ def _steel(name: str) -> Drawn:
 
 def _cork(name: str) -> Drawn:
     borders = cell_borders(_SHAPE, 15, _seeded(name, "cells"))
-    cells = displaced(1 - np.exp(-borders / 2.2), 3.5, 14, _seeded(name, "bent"))
-    tone = fbm(_SHAPE, 16, 3, _seeded(name, "tone"), 0.7)
-    colour = painted(filled(_SHAPE, linear("#c39a66")), linear("#7d5530"), np.clip(0.35 + 0.3 * tone, 0, 1))
-    return colour * (0.65 + 0.35 * cells)[..., None], 1.6 * cells + 0.5 * tone, 0.01
+    granules = displaced(1 - np.exp(-borders / 1.8), 2.5, 12, _seeded(name, "bent"))
+    tone = lattice(_SHAPE, 13, _seeded(name, "tone"))
+    pores = grain(_SHAPE, 0.7, _seeded(name, "pores"))
+    bark = np.clip(1.6 * (grain(_SHAPE, 3.0, _seeded(name, "bark")) - 2.0), 0, 1)
+    light = np.clip(1 + 0.07 * tone + 0.05 * pores, 0, 2) * (0.82 + 0.18 * granules)
+    colour = painted(filled(_SHAPE, linear("#c39a66")) * light[..., None], linear("#6b4526"), 0.8 * bark)
+    return colour, 0.6 * granules + 0.25 * pores - 0.8 * bark, 0.01
 
 
 def _tile_floor(name: str) -> Drawn:
@@ -197,8 +201,8 @@ SURFACES: dict[str, Callable[[str], Drawn]] = {
     "oak": _wood("#c79a63", "#8a5c30", 180),
     "walnut": _wood("#7b5235", "#3a2416", 260),
     "grey_boards": _wood("#a19a90", "#5f5850", 140),
-    "linen": _cloth("#d8ccb4", "#c9bb9f", 5, 2.0),
-    "navy_cloth": _cloth("#2b3550", "#36415f", 4, 1.5),
+    "linen": _cloth("#d8ccb4", "#c9bb9f", 7, 2.0),
+    "navy_cloth": _cloth("#2b3550", "#36415f", 6, 1.5),
     "denim": _denim,
     "felt": _felt,
     "slate": _slate,

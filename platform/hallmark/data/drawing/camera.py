@@ -17,6 +17,8 @@ SUPERSAMPLE = 1.25
 MAX_SHIFT = 14.0
 """units; the furthest that a shot moves a point of the product"""
 _LUT = 128
+_BEYOND = cv2.BORDER_REFLECT_101
+"""what a strap or cord looks like beyond the canvas: repeating the last row would smear its grain into lines"""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ def light_table(light: Light, sharpness: float) -> np.ndarray:
     nz = np.sqrt(np.clip(1 - nx * nx - ny * ny, 0.0025, 1))
     lx, ly, lz = light.direction
     lambert = np.clip(nx * lx + ny * ly + nz * lz + 0.12, 0, None)
-    diffuse = 0.30 + 0.12 * nz - 0.10 * ny + 0.62 * lambert
+    # The table throws light back up at what faces it.
+    bounce = 0.22 * np.clip(ny, 0, None) ** 2
+    diffuse = 0.30 + 0.12 * nz - 0.10 * ny + bounce + 0.62 * lambert
     level = 0.42 + 0.62 * (lz + 0.12)
     half = light.direction + np.array([0, 0, 1])
     half /= np.linalg.norm(half)
@@ -142,8 +146,8 @@ def lit(
     """
     light = Light.of_shot(seed)
     size = (frame.width, frame.height)
-    matter = cv2.warpPerspective(surface.matter, view, size, borderMode=cv2.BORDER_REPLICATE)
-    relief = cv2.warpPerspective(surface.relief, view, size, borderMode=cv2.BORDER_REPLICATE)
+    matter = cv2.warpPerspective(surface.matter, view, size, borderMode=_BEYOND)
+    relief = cv2.warpPerspective(surface.relief, view, size, borderMode=_BEYOND)
     picture = _shaded(matter, relief, light, surface.sharpness, frame)
     outline = matter[..., 3:]
     if outline.min() < 0.999:
@@ -157,6 +161,12 @@ def lit(
     picture *= _falloff(side, light, stream(seed, "falloff"))[..., None]
     picture *= np.array([1 + light.warmth, 1, 1 - light.warmth], np.float32)
     return picture
+
+
+def seen(plane: np.ndarray, view: np.ndarray, frame: Frame, side: tuple[int, int]) -> np.ndarray:
+    """A plane of the product (H, W) float32 as it lies in the photograph of `lit`: (height, width) float32."""
+    warped = cv2.warpPerspective(plane, view, (frame.width, frame.height), borderMode=_BEYOND)
+    return cv2.resize(warped, (side[1], side[0]), interpolation=cv2.INTER_AREA)
 
 
 def _shaded(matter: np.ndarray, relief: np.ndarray, light: Light, sharpness: float, frame: Frame) -> np.ndarray:
@@ -209,12 +219,14 @@ def exposed(scene: np.ndarray, device: Device, seed: int) -> np.ndarray:
     rng = stream(seed, "sensor")
     side = scene.shape[:2]
     unit = max(side) / 512
-    picture = cv2.GaussianBlur(scene, (0, 0), rng.uniform(0.4, 1.0) * max(unit, 0.25))
+    # The lens resolves the sensor's pixels: a larger photograph shows finer detail, not a wider blur.
+    crisp = float(np.clip(unit, 0.25, 1.0))
+    picture = cv2.GaussianBlur(scene, (0, 0), rng.uniform(0.4, 1.0) * crisp)
     picture = _focused(picture, rng, unit)
     picture *= np.asarray(device.white_balance, np.float32) * np.float32(rng.uniform(1.0, 1.22))
     picture = _tone(picture, rng.uniform(0.8, 1.25), device.contrast)
     if device.sharpening:
-        soft = cv2.GaussianBlur(picture, (0, 0), max(0.5, 1.2 * unit))
+        soft = cv2.GaussianBlur(picture, (0, 0), max(0.5, 1.2 * crisp))
         picture = cv2.addWeighted(picture, 1 + device.sharpening, soft, -device.sharpening, 0)
     picture += _sensor_noise(side, rng)
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
@@ -236,7 +248,7 @@ def _focused(picture: np.ndarray, rng: np.random.Generator, unit: float) -> np.n
     away = np.abs(np.cos(heading) * x + np.sin(heading) * y - middle)
     weight = np.clip((away - 0.55) * 1.3, 0, 1)[..., None]
     small = cv2.resize(picture, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    small = cv2.GaussianBlur(small, (0, 0), max(0.5, 1.1 * unit))
+    small = cv2.GaussianBlur(small, (0, 0), max(0.5, 0.75 * unit))
     blurred = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
     return picture + (blurred - picture) * weight
 

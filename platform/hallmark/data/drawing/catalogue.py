@@ -154,7 +154,7 @@ def _pack(brand: str, kind: str, small: tuple[str, ...], font: str, **look: Any)
     return Pack(
         brand=Lettering(brand, font, 33, 6.0, 0.6, glyph=1),
         kind=Lettering(kind, "roman", 10, 1.6),
-        small=tuple(Lettering(line, "sans-bold", 7.5, 0.5) for line in small),
+        small=tuple(Lettering(line, "sans-bold", 9.0, 0.9) for line in small),
         **look,
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from hallmark.data.drawing import shapes
 from hallmark.data.drawing.lettering import Lettering, straight
-from hallmark.data.drawing.noise import Textures, fbm, grain, pebbles
+from hallmark.data.drawing.noise import Textures, fbm, fibres, grain, pebbles
 from hallmark.data.drawing.shapes import Frame
 from hallmark.data.drawing.surface import Surface, filled, linear, painted, raised, turned_hue
 
@@ -84,14 +84,19 @@ class LeatherTag:
         unit, shape = frame.unit, frame.shape
         pebble = textures.of("pebbles", pebbles, 6.2 * unit)
         mottle = textures.of("mottle", fbm, 110 * unit, 5, gain=0.5)
-        fine = textures.of("pores", grain, 0.5 * unit)
-        stamp = cv2.GaussianBlur(planes["stamp"], (0, 0), 0.7 * unit)
+        fine = textures.of("pores", grain, 0.32 * unit)
+        stamp = cv2.GaussianBlur(planes["stamp"], (0, 0), 0.5 * unit)
         edge = planes["edge"]
         height = unit * (1.5 * pebble * (1 - 0.9 * stamp) + 0.10 * fine + 0.6 * mottle)
         height += unit * 7 * (1 - np.exp(-np.clip(edge, 0, None) / 5))
-        height -= unit * (3.0 * stamp + 3.0 * np.exp(-(((edge - 17) / 4.0) ** 2)))
+        # The die squeezes the hide up around each stroke.
+        lip = np.clip(cv2.GaussianBlur(planes["stamp"], (0, 0), 1.6 * unit) - stamp, 0, None)
+        height += unit * 4.0 * lip
+        height -= unit * (3.8 * stamp + 3.0 * np.exp(-(((edge - 17) / 4.0) ** 2)))
         colour = filled(shape, linear(self.hide))
         tone = 1 + 0.09 * mottle + 0.05 * fine - 0.28 * (1 - pebble) * (1 - stamp)
+        scuffs = textures.of("scuffs", fibres, 14, 46 * unit)
+        tone += 0.22 * scuffs
         tone *= 1 - 0.55 * np.exp(-np.clip(edge, 0, None) / 4.5)
         colour *= np.clip(tone, 0.1, 2)[..., None]
         metal = np.zeros(shape, np.float32)
@@ -101,7 +106,9 @@ class LeatherTag:
             gilt = turned_hue(linear("#e3bd6b"), self.foil_hue)
             colour = painted(colour, gilt, metal)
         else:
-            colour *= (1 - 0.74 * planes["stamp"] - 0.10 * np.clip(stamp - planes["stamp"], 0, 1))[..., None]
+            # Heat darkens the floor of the stamp; its walls keep the hide's colour and catch the light.
+            floor = np.clip(2 * cv2.GaussianBlur(planes["stamp"], (0, 0), 0.55 * unit) - 0.75, 0, 1)
+            colour *= (1 - 0.66 * floor)[..., None]
         return self._sewn(frame, planes, textures, colour, height, metal)
 
     def _sewn(
@@ -167,9 +174,11 @@ def _cord(frame: Frame, eyelet: tuple[float, float]) -> np.ndarray:
     """Distance in units to the cord's middle line: two strands from the eyelet to the picture's upper edge."""
     x, y = frame.axes()
     nearest = np.full(frame.shape, 1e3, np.float32)
-    for lean, sway in ((-0.20, 10.0), (0.24, -12.0)):
+    for lean, sway in ((-13.0, 7.0), (15.0, -8.0)):
         up = np.clip(eyelet[1] - y, -2, None)
-        line = eyelet[0] + lean * up + sway * np.sin(up / 60)
+        # Upright at the upper edge, where the camera takes the cord to go on as its mirror image.
+        rise = up / eyelet[1]
+        line = eyelet[0] + lean * np.sin(0.5 * np.pi * rise) + 0.5 * sway * (1 - np.cos(2 * np.pi * rise))
         ahead = np.clip(y - eyelet[1] - 2, 0, None)
         nearest = np.minimum(nearest, np.hypot((x - line) * 0.96, ahead))
     return nearest.astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 
 from hallmark.data.drawing import shapes
 from hallmark.data.drawing.lettering import Lettering, straight
-from hallmark.data.drawing.noise import Textures, fbm, grain, pebbles, streaks
+from hallmark.data.drawing.noise import Textures, fbm, fibres, grain, pebbles, streaks
 from hallmark.data.drawing.shapes import Frame
 from hallmark.data.drawing.surface import Surface, filled, linear, painted, raised
 
@@ -112,17 +112,19 @@ class MetalBuckle:
         # Brushing runs along x, so it scatters the reflection along y.
         made.relief[..., 1] += 0.045 * brushed * shapes.cover(planes["frame"] + 3, frame)
         made.relief[..., 0] += 0.010 * tarnish * metal
+        made.relief[..., :2] += (0.10 * textures.of("scratches", fibres, 40, 60 * unit) * metal)[..., None]
         return made
 
     def _strap(self, frame: Frame, planes: Planes, textures: Textures) -> tuple[np.ndarray, np.ndarray]:
         unit, shape = frame.unit, frame.shape
         edge = -planes["strap"]
-        pebble = textures.of("pebbles", pebbles, 7.5 * unit)
+        pebble = textures.of("pebbles", pebbles, 5.0 * unit)
+        pores = textures.of("pores", grain, 0.35 * unit)
         mottle = textures.of("mottle", fbm, 100 * unit, 4, gain=0.6)
         groove = np.exp(-(((edge - 12) / 2.2) ** 2))
-        height = unit * (1.7 * pebble + 0.8 * mottle - 3 * groove)
+        height = unit * (0.8 * pebble + 0.8 * mottle + 0.07 * pores - 3 * groove)
         height = height + unit * 8 * (1 - np.exp(-np.clip(edge, 0, None) / 6))
-        tone = 1 + 0.12 * mottle - 0.35 * (1 - pebble) - 0.35 * groove
+        tone = 1 + 0.14 * mottle + 0.05 * pores - 0.20 * (1 - pebble) - 0.35 * groove
         colour = filled(shape, linear(self.strap)) * np.clip(tone, 0.1, 2)[..., None]
         return colour, (height * shapes.cover(planes["strap"], frame)).astype(np.float32)
 

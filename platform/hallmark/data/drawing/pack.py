@@ -34,7 +34,7 @@ class Pack:
     board: str = "#f2ecdd"
     text_ink: str = "#2a211c"
     picture_seed: int = 3
-    dot_pitch: float = 5.4
+    dot_pitch: float = 2.7
     ink_hue: float = 0.0
     foil: str = "#e6c06a"
     sun_radius: float = 46.0
@@ -118,13 +118,13 @@ class Pack:
         unit, shape = frame.unit, frame.shape
         rng = textures.stream("press")
         cloud = textures.of("cloud", fbm, 60 * unit, 4)
-        tooth = textures.of("tooth", grain, 0.8 * unit)
-        colour = filled(shape, linear(self.board)) * (1 + 0.012 * cloud + 0.014 * tooth)[..., None]
+        tooth = textures.of("tooth", grain, 0.45 * unit)
+        colour = filled(shape, linear(self.board)) * (1 + 0.012 * cloud + 0.007 * tooth)[..., None]
         # The picture is printed on white, also on a dark board.
         white = shapes.cover(self._window(frame), frame)
         colour = painted(colour, linear("#f2ecdd"), white)
         for k, ink in enumerate(_INKS):
-            shift = rng.uniform(-0.5, 0.5, 2) * unit
+            shift = rng.uniform(-0.4, 0.4, 2) * unit
             move = np.array([[1, 0, shift[0]], [0, 1, shift[1]]])
             dots = cv2.warpAffine(planes[f"ink{k}"], move, (frame.width, frame.height))
             density = np.clip(0.93 + rng.uniform(-0.04, 0.04) + 0.03 * tooth, 0, 1)
@@ -132,7 +132,7 @@ class Pack:
             colour *= 1 - (dots * density)[..., None] * (1 - filter_)
         take = np.clip(0.92 + 0.05 * tooth, 0, 1)
         colour = painted(colour, linear(self.text_ink), planes["print"] * take)
-        colour = painted(colour, linear("#2a211c"), planes["small"] * take)
+        colour = painted(colour, linear("#2a211c"), np.clip(1.15 * planes["small"], 0, 1) * take)
         return self._gilded(frame, planes, textures, colour, cloud, tooth)
 
     def _gilded(
@@ -146,14 +146,15 @@ class Pack:
         colour = painted(colour, linear(self.foil) * (1 + 0.03 * tooth)[..., None], foil)
         pressed = cv2.GaussianBlur(foil, (0, 0), 1.0 * unit)
         rings = np.sin(np.clip(-disc, 0, None) * 2 * np.pi / 5.5) * inside
-        height = unit * (0.10 * tooth + 0.9 * cloud * 0.3 + 1.9 * pressed + 0.55 * rings)
+        height = unit * (0.035 * tooth + 0.27 * cloud + 1.9 * pressed + 0.55 * rings)
         edge = planes["edge"]
         x, y = frame.axes()
         # The board is folded along a line near the right edge: the side panel beyond lies lower and darker.
         fold = x - 440 + 0 * y
         side = np.clip(fold / 3 + 0.5, 0, 1)
         height += unit * (5 * (1 - np.exp(-np.clip(edge, 0, None) / 2.5)) - 0.55 * np.clip(fold, 0, None))
-        crack = np.exp(-((fold / 1.3) ** 2)) * np.clip(0.5 + 0.5 * cloud, 0, 1)
+        chips = textures.of("chips", lattice, 2.5 * unit)
+        crack = np.exp(-((fold / 0.8) ** 2)) * np.clip(0.2 + 0.4 * cloud + 0.5 * chips, 0, 1)
         colour = painted(colour * (1 - 0.22 * side)[..., None], linear("#fbf8f0"), 0.5 * crack)
         gloss = np.full(frame.shape, 0.085, np.float32)
         return raised(colour, height, planes["outline"], gloss, foil * wear * 0.97, 0.72, 11.0, 0.05, 4 * unit)

@@ -97,7 +97,7 @@ class Produce:
             lines = textures.of("streaks", lattice, (90 * unit, 5 * unit))
             lines = self._on_skin(lines, planes)
             colour = painted(colour, linear("#e0913a"), self.streaks * np.clip(0.5 * lines + 0.25 * mottle, 0, 1))
-        colour = painted(colour, linear(self.speck), self.speck_strength * np.clip(pores + 0.4 * fine, 0, 1))
+        colour = painted(colour, linear(self.speck), self.speck_strength * np.clip(pores + 0.12 * fine, 0, 1))
         scar = np.clip(textures.of("scars", lattice, 30 * unit) - 2.3, 0, 1)
         colour = painted(colour, linear("#7a5a34"), 0.5 * scar)
         colour = painted(colour, linear(self.etched), 0.78 * mark_tone)
@@ -150,7 +150,7 @@ class Produce:
         relief[..., 2] = 0.20 * (1 - 0.7 * calyx) * (1 - 0.4 * mark)
         outline = shapes.cover((planes["reach"] - 1) * self.radius, frame, 1.5)
         # Less light reaches the eye from the limb, where the skin is seen at a slant.
-        colour *= np.clip(0.55 + 0.5 * _facing(planes), 0, 1)[..., None]
+        colour *= np.clip(0.68 + 0.36 * _facing(planes), 0, 1)[..., None]
         return Surface(np.dstack([colour, outline]).astype(np.float32), relief, 0.55, 34.0)
 
 

@@ -110,7 +110,7 @@ class RoundLabel:
         fibre = textures.of("fibres", fibres, 900, 26 * unit)
         fibre = cv2.GaussianBlur(fibre, (0, 0), 0.6 * unit)
         cloud = textures.of("cloud", fbm, 40 * unit, 5, gain=0.65)
-        tooth = textures.of("tooth", grain, 0.9 * unit)
+        tooth = textures.of("tooth", grain, 0.5 * unit)
         rng = textures.stream("press")
         tone, register = rng.uniform(-0.05, 0.05, 2), rng.uniform(-0.9, 0.9, 2) * unit
         second = _moved(planes["second"], register)
@@ -123,7 +123,7 @@ class RoundLabel:
         colour = painted(colour, turned_hue(linear(self.second_ink), self.ink_hue), second * take)
         colour = painted(colour, linear("#dcb565") * (1 + 0.05 * tooth)[..., None], gilt)
         stamped = cv2.GaussianBlur(gilt, (0, 0), 0.9 * unit)
-        height = unit * (0.22 * tooth + 0.30 * fibre + 0.8 * cloud * 0.4 - 2.2 * stamped)
+        height = unit * (0.11 * tooth + 0.30 * fibre + 0.8 * cloud * 0.4 - 2.2 * stamped)
         height += unit * 2.2 * (1 - np.exp(-np.clip(planes["edge"], 0, None) / 2.5))
         height -= unit * 0.35 * cv2.GaussianBlur(np.maximum(planes["ink"], second), (0, 0), 0.8 * unit)
         gloss = 0.035 + 0.05 * np.maximum(planes["ink"], second)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, Self
 
@@ -80,10 +80,22 @@ class Shot:
 
     @property
     def mask_file(self) -> str | None:
+        """Where the foreground mask lies, relative to the set's folder; None of an unrelated picture."""
+        if self.authenticity is Authenticity.UNRELATED:
+            return None
+        return f"masks/{self.file.removesuffix('.jpg')}.png"
+
+    @property
+    def edit_mask_file(self) -> str | None:
         """Where the edit mask lies, relative to the set's folder; None unless counterfeit."""
         if self.authenticity is not Authenticity.COUNTERFEIT:
             return None
-        return f"masks/{self.file.removesuffix('.jpg')}.png"
+        return f"edits/{self.file.removesuffix('.jpg')}.png"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All that the shot leaves in the set's folder."""
+        return tuple(file for file in (self.file, self.mask_file, self.edit_mask_file) if file is not None)
 
 
 @dataclass(frozen=True)
@@ -94,6 +106,8 @@ class Drawn:
     """(H, W, 3) uint8 RGB, before JPEG"""
     edit_mask: np.ndarray
     """(H, W) bool: where a counterfeit differs from the genuine design, in photograph coordinates"""
+    foreground_mask: np.ndarray
+    """(H, W) bool: where the product covers most of the pixel; nowhere on an unrelated picture"""
     jpeg: bytes
 
 
@@ -170,7 +184,7 @@ def draw_shot(shot: Shot, config: DrawConfig) -> Drawn:
         side = (config.side_px, config.side_px)
         frame = _frame(side, 1.0)
         surface = unrelated_surface(shot.item_id.split("/")[1], frame, _seed(config, shot.item_id, "item"))
-        edited = np.zeros(frame.shape, np.uint8)
+        edited = covered = np.zeros(frame.shape, np.float32)
     else:
         number = [product.name for product in CATALOGUE].index(shot.product)
         source = SOURCES.index(shot.source_id) if shot.authenticity is Authenticity.COUNTERFEIT else None
@@ -178,13 +192,14 @@ def draw_shot(shot: Shot, config: DrawConfig) -> Drawn:
         frame = _frame(side)
         item_seed = _seed(config, shot.item_id, "item")
         surface, edited = _item(number, source, config.difficulty, item_seed, side)
+        covered = surface.matter[..., 3]
     device = next(device for device in camera.DEVICES if device.name == shot.device_id)
     view = camera.homography(shot.seed, frame)
     below = ground(shot.background, camera.ground_frame(frame), shot.seed)
     image = camera.exposed(camera.lit(surface, below, view, frame, side, shot.seed), device, shot.seed)
-    seen = cv2.warpPerspective(edited, view, (frame.width, frame.height))
-    seen = cv2.resize(seen, (side[1], side[0]), interpolation=cv2.INTER_AREA)
-    return Drawn(image, seen > 64, camera.encoded(image, device, shot.seed))
+    edit_mask = camera.seen(edited, view, frame, side) > 0.25
+    foreground_mask = camera.seen(covered, view, frame, side) > 0.5
+    return Drawn(image, edit_mask, foreground_mask, camera.encoded(image, device, shot.seed))
 
 
 def _side(size: tuple[int, int], side_px: int) -> tuple[int, int]:
@@ -206,19 +221,29 @@ def _planes(number: int, source: int | None, difficulty: float, side: tuple[int,
 def _item(
     number: int, source: int | None, difficulty: float, seed: int, side: tuple[int, int]
 ) -> tuple[Surface, np.ndarray]:
-    """An item's surface, and where it differs from the genuine one of the same hide, paper or metal (uint8 0/255)."""
+    """An item's surface, and where it differs from the genuine one of the same hide, paper or metal (float32 0/1)."""
     frame = _frame(side)
     design = CATALOGUE[number].made_by(source, difficulty)
     textures = Textures(frame.shape, seed)
-    surface = design.surface(frame, _planes(number, source, difficulty, side), textures)
+    surface = _toned(design.surface(frame, _planes(number, source, difficulty, side), textures), textures)
     if source is None:
-        return surface, np.zeros(frame.shape, np.uint8)
+        return surface, np.zeros(frame.shape, np.float32)
     genuine = CATALOGUE[number].design.surface(frame, _planes(number, None, difficulty, side), textures)
+    genuine = _toned(genuine, textures)
     # Square roots stand for the eye's response: a small step of light counts for more in a dark ink.
     differs = np.zeros(frame.shape, bool)
     for channel in range(4):
         differs |= np.abs(np.sqrt(surface.matter[..., channel]) - np.sqrt(genuine.matter[..., channel])) > 0.012
         differs |= np.abs(surface.relief[..., channel] - genuine.relief[..., channel]) > 0.02
-    differs &= np.maximum(surface.matter[..., 3], genuine.matter[..., 3]) > 0
     around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(1, round(2 * frame.unit)) + 1,) * 2)
-    return surface, cv2.dilate(differs.astype(np.uint8) * 255, around)
+    covered = np.maximum(surface.matter[..., 3], genuine.matter[..., 3]) > 0
+    return surface, (covered & (cv2.dilate((differs & covered).astype(np.uint8), around) > 0)).astype(np.float32)
+
+
+def _toned(surface: Surface, textures: Textures) -> Surface:
+    """The surface in the tone of the item's own batch of hide, paper, yarn or metal."""
+    rng = textures.stream("batch")
+    tone = (1 + rng.normal(0, 0.045)) * (1 + rng.normal(0, 0.015, 3))
+    matter = surface.matter.copy()
+    matter[..., :3] *= tone.astype(np.float32)
+    return replace(surface, matter=matter)
