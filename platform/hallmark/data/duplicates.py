@@ -36,33 +36,6 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     return np.array(Image.fromarray(image).convert("L").resize(side, Image.Resampling.BOX))
 
 
-def near_duplicate_clusters(thumbnails: np.ndarray, threshold: float) -> np.ndarray:
-    """Cluster thumbnails, joining every pair whose normalised correlation exceeds the threshold.
-
-    The correlation of two thumbnails is the cosine of their pixels after each one's mean is taken away. A thumbnail
-    of one single grey value has none: it is joined to the other such thumbnails whose value lies within 2 of its own.
-    The partition does not depend on the order of the thumbnails. Memory is O(N·(64² + 256)), time O(N²·64²).
-
-    Args:
-        thumbnails: (N, h, w) uint8.
-        threshold: correlation, above 0 and below 1.
-
-    Returns:
-        (N,) int64, cluster labels numbered 0, 1, ... in the order in which clusters first appear.
-    """
-    if len(thumbnails) == 0:
-        return np.zeros(0, dtype=np.int64)
-    pixels = thumbnails.reshape(len(thumbnails), -1)
-    flat = pixels.max(axis=1) == pixels.min(axis=1)
-    centred = _unit_rows(pixels, flat)
-    labels = np.arange(len(pixels))
-    for start in range(0, len(pixels), _ROWS_AT_ONCE):
-        rows = centred[start : start + _ROWS_AT_ONCE]
-        first, second = _pairs(pixels, rows @ centred[start:].T, start, threshold)
-        labels = _join(labels, first, second)
-    return _numbered(_join(labels, *_flat_pairs(pixels, flat)))
-
-
 class NearDuplicateConfig(Config):
     """When two photographs count as the same picture."""
 
@@ -73,11 +46,11 @@ class NearDuplicateConfig(Config):
         description="a pair correlates above this, before and after what its look-alikes share is taken away",
     )
     certain: float = Field(
-        0.9995,
+        0.995,
         gt=0.5,
         lt=1,
-        description="a pair that correlates above this is one picture whatever looks like it: where most look-alikes "
-        "are copies, nothing of this capture alone is left to compare",
+        description="a pair that correlates above this counts as one picture whatever looks like it: parting two "
+        "that are costs more than joining two that are not",
     )
     look_alike: float = Field(
         0.7,
@@ -255,26 +228,6 @@ def _detail(picture: np.ndarray) -> np.ndarray:
 def _chunks(pairs: np.ndarray) -> Iterator[np.ndarray]:
     for start in range(0, len(pairs), _PAIRS_AT_ONCE):
         yield pairs[start : start + _PAIRS_AT_ONCE]
-
-
-def _pairs(pixels: np.ndarray, correlation: np.ndarray, start: int, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the joined pairs in a block of rows; those too close to call in float32 are settled exactly."""
-    first, second = np.nonzero(correlation > threshold - _ROUNDING_MARGIN)
-    sure = correlation[first, second] > threshold + _ROUNDING_MARGIN
-    first, second = first + start, second + start
-    keep = sure.copy()
-    for index in np.flatnonzero(~sure & (first < second)):
-        keep[index] = _correlation(pixels[first[index]], pixels[second[index]]) > threshold
-    return first[keep], second[keep]
-
-
-def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Normalised correlation of two pixel rows from exact whole-number sums; the same in either order."""
-    a, b = one.astype(np.int64), other.astype(np.int64)
-    count, sum_a, sum_b = len(a), int(a.sum()), int(b.sum())
-    covariance = count * int(a @ b) - sum_a * sum_b
-    variances = (count * int(a @ a) - sum_a**2) * (count * int(b @ b) - sum_b**2)
-    return covariance / variances**0.5
 
 
 def _flat_pairs(pixels: np.ndarray, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from hallmark.config import Config
 from hallmark.data.decode import DecodeLimits
-from hallmark.data.duplicates import near_duplicate_clusters
+from hallmark.data.duplicates import NearDuplicateConfig, find_near_duplicates
 from hallmark.data.inspection import Inspected
 from hallmark.data.listing import Listed, Listing, Rejected
 from hallmark.data.splits import SplitConfig
@@ -36,11 +36,8 @@ class ImportConfig(Config):
         3, ge=1, le=1000, description="items wanted of each authenticity of a product (1 to 1000); 3 = one a role"
     )
     splits: SplitConfig = Field(SplitConfig(), description="shares of train, val and test")
-    duplicate_correlation: float = Field(
-        0.995,
-        gt=0.5,
-        lt=1,
-        description="photographs whose 64 px thumbnails correlate above this are one item (0.5 to 1)",
+    duplicates: NearDuplicateConfig = Field(
+        NearDuplicateConfig(), description="when two photographs are one picture: they are one item, and never parted"
     )
 
 
@@ -133,7 +130,9 @@ def without_copies(photographs: Sequence[Photograph]) -> tuple[list[Photograph],
     return list(kept.values()), faults
 
 
-def with_items(photographs: Sequence[Photograph], correlation: float) -> tuple[list[Photograph], list[str]]:
+def with_items(
+    photographs: Sequence[Photograph], duplicates: NearDuplicateConfig
+) -> tuple[list[Photograph], list[str]]:
     """Give every photograph an item_id that no other product or authenticity has.
 
     Returns:
@@ -147,7 +146,7 @@ def with_items(photographs: Sequence[Photograph], correlation: float) -> tuple[l
     shared = {item for item, labels in owners.items() if item and len(labels) > 1}
     items = []
     for place, members in places.items():
-        names = _cluster_names(place, [each for each in members if not each.listed.item_id], correlation, set(owners))
+        names = _cluster_names(place, [each for each in members if not each.listed.item_id], duplicates, set(owners))
         for photograph in members:
             given = photograph.listed.item_id
             own = f"{_label(photograph.listed)}/{given}" if given in shared else given
@@ -196,7 +195,7 @@ def thumbnails_of(photographs: Sequence[Photograph]) -> np.ndarray:
 
 
 def _cluster_names(
-    place: tuple[str, str, str], photographs: list[Photograph], correlation: float, taken: set[str]
+    place: tuple[str, str, str], photographs: list[Photograph], duplicates: NearDuplicateConfig, taken: set[str]
 ) -> Iterator[str]:
     """A name for each photograph's near-duplicate cluster, numbered in the order of the photographs."""
     if not photographs:
@@ -204,7 +203,7 @@ def _cluster_names(
     prefix = "/".join(word for word in place if word)
     free = (name for name in (f"{prefix}/{number:04d}" for number in count()) if name not in taken)
     names: dict[int, str] = {}
-    for cluster in near_duplicate_clusters(thumbnails_of(photographs), correlation).tolist():
+    for cluster in find_near_duplicates(thumbnails_of(photographs), duplicates).clusters.tolist():
         if cluster not in names:
             names[cluster] = next(free)
         yield names[cluster]

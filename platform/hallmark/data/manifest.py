@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from hallmark.data.duplicates import near_duplicate_clusters
+from hallmark.data.duplicates import find_near_duplicates
 from hallmark.data.inspection import Inspected, inspect_listed, inspect_photograph, inspect_uri
 from hallmark.data.intake import (
     ImportConfig,
@@ -111,7 +111,7 @@ def assemble(
     photographs, faults = sound(listing, inspected)
     refuse_contradictions(photographs)
     photographs, copies = without_copies(photographs)
-    photographs, item_notices = with_items(photographs, config.duplicate_correlation)
+    photographs, item_notices = with_items(photographs, config.duplicates)
     photographs, left_out, product_notices = complete(photographs, config)
     faults = sorted([*faults, *copies, *left_out], key=astuple)
     num_files = len(listing.photographs) + len(listing.rejected)
@@ -223,7 +223,7 @@ def _with_roles(
     photographs: Sequence[Photograph], config: ImportConfig, earlier: pa.Table | None
 ) -> tuple[pa.Table, list[str]]:
     rows = [_row(photograph) for photograph in photographs]
-    clusters = near_duplicate_clusters(thumbnails_of(photographs), config.duplicate_correlation).tolist()
+    clusters = find_near_duplicates(thumbnails_of(photographs), config.duplicates).clusters.tolist()
     groups: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for row, label in zip(rows, group_labels(rows, clusters), strict=True):
         groups[label].append(row)

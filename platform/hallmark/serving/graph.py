@@ -18,8 +18,8 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from hallmark.config import Config
-from hallmark.errors import ConfigError, HallmarkError
 from hallmark.data.preprocess import Box
+from hallmark.errors import ConfigError, HallmarkError
 from hallmark.gallery.describe import Describer, Photograph
 from hallmark.gallery.index import GalleryIndex
 from hallmark.gallery.store import Gallery, open_gallery

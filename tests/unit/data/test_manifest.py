@@ -430,7 +430,9 @@ def test_nothing_listed_is_refused():
         )
 
 
-@pytest.mark.parametrize(("key", "value"), [("min_items", 0), ("incomplete", "ignore"), ("duplicate_correlation", 1.0)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("min_items", 0), ("incomplete", "ignore"), ("duplicates", {"certain": 1.0})]
+)
 def test_wrong_settings_are_named(key, value):
     with pytest.raises(ConfigError, match=key):
         validate(ImportConfig, {"source": "in", "out": "out", key: value}, "import")
