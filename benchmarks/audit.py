@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from hallmark.data.audit import Audit, audit
+from hallmark.data.auditing.audit import Audit, audit
+from hallmark.data.auditing.measurement import measure
 from hallmark.data.decode import DecodeLimits, decode
 from hallmark.data.duplicates import (
     NearDuplicateConfig,
@@ -23,7 +24,6 @@ from hallmark.data.duplicates import (
     thumbnail,
 )
 from hallmark.data.manifest import MANIFEST_SCHEMA
-from hallmark.data.measurement import measure
 from hallmark.data.synthetic import DrawConfig, draw_set
 
 _LIMITS = DecodeLimits()

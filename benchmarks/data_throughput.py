@@ -29,6 +29,7 @@ import numpy as np
 import torch
 
 from hallmark.cluster import PrivateCluster
+from hallmark.data.allocation import keep_freed_memory
 from hallmark.data.batches import Columns, load_photographs
 from hallmark.data.decode import DecodeLimits
 from hallmark.data.preprocess import Augmentation, Preprocessing
@@ -123,6 +124,7 @@ def _plain_loop(columns: Columns) -> float:
 
 def _behave(_: int = 0) -> None:
     os.nice(_NICENESS - os.nice(0))
+    keep_freed_memory()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
 

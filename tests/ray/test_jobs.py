@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,24 +16,6 @@ from hallmark.training.bundle import open_bundle
 
 pytestmark = pytest.mark.ray
 
-_STREAM = """
-import sys
-from itertools import islice
-import numpy as np, pyarrow.parquet as pq, ray
-from hallmark.data.decode import DecodeLimits
-from hallmark.data.pipeline import photograph_stream
-from hallmark.data.preprocess import Augmentation, Preprocessing
-from hallmark.data.batches import load_photographs
-ray.init(logging_level="ERROR")
-uris = pq.read_table(sys.argv[1]).column("uri").to_pylist()[:12]
-columns = {"uri": np.array(uris, dtype=object), "number": np.arange(12), "seed": np.arange(12) + 7}
-settings = DecodeLimits(), Preprocessing(side_px=64), Augmentation()
-stream = photograph_stream(columns, 3, *settings)
-parts = [part for _ in range(2) for part in islice(stream, 2)]
-assert np.concatenate([part["number"] for part in parts]).tolist() == list(range(12)), "the stream began again"
-assert np.array_equal(np.concatenate([part["image"] for part in parts]), load_photographs(columns, *settings)["image"])
-"""
-
 
 def test_bad_files_are_quarantined_and_the_rest_goes_on(run):
     quarantine = pq.read_table(run.folder / "quarantine.parquet").to_pylist()
@@ -43,14 +24,6 @@ def test_bad_files_are_quarantined_and_the_rest_goes_on(run):
     manifest = pq.read_table(run.manifest)
     assert manifest.num_rows == 64
     assert set(manifest.column("role").to_pylist()) == {"train", "val", "test"}
-
-
-def test_the_stream_keeps_its_order_goes_on_and_equals_the_plain_one(cluster, run, root):
-    ended = subprocess.run(
-        [sys.executable, "-c", _STREAM, str(run.manifest)],
-        cwd=root, env=cluster.environment, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
 
 
 def test_training_leaves_a_whole_calibrated_bundle(run):

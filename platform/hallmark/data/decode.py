@@ -13,7 +13,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from pydantic import Field
 
 from hallmark.config import Config
-from hallmark.data.structure import check_structure
+from hallmark.data.headers import check_structure
 from hallmark.errors import DecodeError
 
 logger = logging.getLogger(__name__)

@@ -15,6 +15,8 @@ import ray.data
 from ray.data.collate_fn import NumpyBatchCollateFn
 from tqdm import tqdm
 
+from hallmark.data.allocation import keep_freed_memory
+from hallmark.data.auditing.measurement import Measured, measure_row
 from hallmark.data.batches import Columns, load_photographs
 from hallmark.data.decode import DecodeLimits
 from hallmark.data.manifest import (
@@ -27,13 +29,15 @@ from hallmark.data.manifest import (
     read_manifest,
     write_import,
 )
-from hallmark.data.measurement import Measured, measure_row
 from hallmark.data.preparation import Journal, PreparationConfig, prepare_photograph, prepared_set, tasks
 from hallmark.data.transforms import Transforms
+from hallmark.errors import HallmarkError
 
 T = TypeVar("T")
 
-_BATCHES_PER_BLOCK = 4
+_BATCHES_PER_BLOCK = 8
+_HANDED_ON_BYTES = 8 * 2**20
+"""A task hands on what it has made from this size: the consumer need not wait for the whole of a block."""
 _ROWS_AT_ONCE = 16
 
 
@@ -54,7 +58,7 @@ def in_turn(
     """Do the same to every row on the cluster; the outcomes come in the order of the rows, with a progress bar.
 
     Args:
-        work: a function that can be pickled; what it raises ends everything.
+        work: a function that can be pickled; a HallmarkError that it raises is raised here and ends everything.
         rows: anything that can be pickled, small: a URI rather than bytes.
         description: what the progress bar says.
         nodes: labels of the nodes that do it; None = any.
@@ -64,11 +68,23 @@ def in_turn(
         partial(_worked, work=work), batch_size=_ROWS_AT_ONCE, batch_format="numpy", label_selector=_labels(nodes)
     )
     outcomes = tqdm(dataset.iter_rows(), total=len(rows), desc=description, unit="photo", mininterval=2, ascii=True)
-    return (pickle.loads(outcome["outcome"]) for outcome in outcomes)
+    for outcome in outcomes:
+        value = pickle.loads(outcome["outcome"])
+        if isinstance(value, HallmarkError):
+            raise value
+        yield value
 
 
 def _worked(columns: Columns, work: Callable[[Any], Any]) -> dict[str, list[bytes]]:
-    return {"outcome": [pickle.dumps(work(pickle.loads(row))) for row in columns["row"]]}
+    return {"outcome": [pickle.dumps(_outcome(row, work)) for row in columns["row"]]}
+
+
+def _outcome(row: bytes, work: Callable[[Any], Any]) -> Any:
+    # An error that is a value comes through Ray as it is; a raised one would come wrapped in a trace of Ray's.
+    try:
+        return work(pickle.loads(row))
+    except HallmarkError as error:
+        return error
 
 
 def ingest(config: ImportConfig) -> Assembled:
@@ -139,7 +155,7 @@ def photograph_stream(
     types = {"uri": pa.string(), "box": pa.list_(pa.float64()), "mask_uri": pa.string()}
     table = pa.table({name: pa.array(values.tolist(), types.get(name)) for name, values in columns.items()})
     dataset = _in_order(table, batch_size).map_batches(
-        partial(load_photographs, transforms=transforms),
+        partial(_loaded, transforms=transforms),
         batch_size=batch_size,
         batch_format="numpy",
         label_selector=_labels(nodes),
@@ -147,6 +163,11 @@ def photograph_stream(
     batches = dataset.iter_torch_batches(batch_size=batch_size, collate_fn=_Collate(collate), prefetch_batches=2)
     # An iterator, not Ray's iterable: a loop that takes an epoch's batches at a time must go on, not begin again.
     return iter(batches)
+
+
+def _loaded(columns: Columns, transforms: Transforms) -> Columns:
+    keep_freed_memory()
+    return load_photographs(columns, transforms)
 
 
 class _Collate(NumpyBatchCollateFn):
@@ -164,6 +185,7 @@ def _labels(nodes: Mapping[str, str] | None) -> dict[str, str] | None:
 def _in_order(table: pa.Table, batch_size: int) -> ray.data.Dataset:
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
+    context.target_max_block_size = _HANDED_ON_BYTES
     context.enable_progress_bars = False  # the rows are counted by whoever reads them
     step = batch_size * _BATCHES_PER_BLOCK
     blocks = [table.slice(start, step) for start in range(0, table.num_rows, step)]

@@ -17,12 +17,16 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
+from pydantic import Field
 
-from hallmark.data.audit import COUNT_COLUMNS, Audit
-from hallmark.data.controls import Control
+from hallmark.config import Config
+from hallmark.data.auditing.audit import COUNT_COLUMNS, Audit, AuditConfig, audit
+from hallmark.data.auditing.controls import Control
+from hallmark.data.auditing.findings import LABELS, Finding
+from hallmark.data.auditing.measurement import Measured
 from hallmark.data.decode import DecodeLimits, decode
-from hallmark.data.findings import LABELS, Finding
 from hallmark.data.listing import read_bytes
+from hallmark.data.manifest import read_manifest
 from hallmark.errors import DataError, DecodeError
 from hallmark.evaluation import figures
 from hallmark.evaluation.canvas import COLOURS, INK, MUTED, canvas, styled
@@ -53,6 +57,35 @@ class _Picture:
 class _Sheet:
     title: str
     pictures: list[_Picture]
+
+
+class CheckConfig(Config):
+    """Which manifest is audited, and how strictly."""
+
+    manifest: str = Field(description="path of manifest.parquet")
+    out: str = Field(description="local folder for audit.html and audit.json")
+    limits: DecodeLimits = DecodeLimits()
+    nodes: dict[str, str] = Field({}, description="labels of the nodes that measure photographs; {}: any")
+    audit: AuditConfig = AuditConfig()
+
+
+Measure = Callable[[pa.Table, DecodeLimits, Mapping[str, str]], list[Measured]]
+"""Measures the photographs of a manifest's rows, in order: on the cluster or in this process."""
+
+
+def check(config: CheckConfig, measure: Measure) -> tuple[Audit, Path]:
+    """Audit a manifest and write what is found.
+
+    Returns:
+        The audit and the path of its page.
+
+    Raises:
+        DataError: the manifest cannot be read; OutputError: the folder cannot be written.
+    """
+    table = read_manifest(config.manifest)
+    found = audit(table, measure(table, config.limits, config.nodes), config.audit)
+    _, page = write_audit(found, table, Path(config.out), config.limits)
+    return found, page
 
 
 def audit_text(audit: Audit) -> str:

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hallmark.data import controls
-from hallmark.data.audit import Audit, AuditConfig, audit
-from hallmark.data.controls import ControlConfig, Evidence, examine
+from hallmark.data.auditing import controls
+from hallmark.data.auditing.audit import Audit, AuditConfig, audit
+from hallmark.data.auditing.controls import ControlConfig, Evidence, examine
+from hallmark.data.auditing.measurement import BACKGROUND_FEATURES, Border, Exif, Measured
 from hallmark.data.duplicates import NearDuplicateConfig
 from hallmark.data.manifest import MANIFEST_SCHEMA
-from hallmark.data.measurement import BACKGROUND_FEATURES, Border, Exif, Measured
 from hallmark.errors import DataError
 
 FAST = ControlConfig(shuffles=199, resamples=200, repeats=2)

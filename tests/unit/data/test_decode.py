@@ -19,7 +19,7 @@ from PIL import Image, ImageCms, ImageFile
 
 from hallmark.config import validate
 from hallmark.data.decode import BACKGROUND_GREY, DecodeLimits, decode, sniff_format
-from hallmark.data.structure import (
+from hallmark.data.headers import (
     MAX_JPEG_SCANS,
     MAX_JPEG_SEGMENTS,
     MAX_JPEG_STRAY_BYTES,

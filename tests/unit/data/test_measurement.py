@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hallmark.data.decode import DecodeLimits
-from hallmark.data.measurement import (
+from hallmark.data.auditing.measurement import (
     BACKGROUND_FEATURES,
     Border,
     Exif,
@@ -18,6 +17,7 @@ from hallmark.data.measurement import (
     find_border,
     measure,
 )
+from hallmark.data.decode import DecodeLimits
 
 LIMITS = DecodeLimits()
 

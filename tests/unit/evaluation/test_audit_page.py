@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from hallmark.data.audit import Audit, AuditConfig, audit
-from hallmark.data.controls import ControlConfig
+from hallmark.data.auditing.audit import Audit, AuditConfig, audit
+from hallmark.data.auditing.controls import ControlConfig
+from hallmark.data.auditing.measurement import measure
 from hallmark.data.decode import DecodeLimits
 from hallmark.data.manifest import MANIFEST_SCHEMA
-from hallmark.data.measurement import measure
 from hallmark.errors import OutputError
 from hallmark.evaluation.audit_page import audit_text, write_audit, write_audit_page
 

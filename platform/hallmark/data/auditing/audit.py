@@ -11,10 +11,9 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from hallmark.config import Config
-from hallmark.data.controls import Control, ControlConfig, examine
-from hallmark.data.duplicates import NearDuplicateConfig, find_near_duplicates
-from hallmark.data.evidence import gather_evidence
-from hallmark.data.findings import (
+from hallmark.data.auditing.controls import Control, ControlConfig, examine
+from hallmark.data.auditing.facts import gather_evidence
+from hallmark.data.auditing.findings import (
     LABELS,
     SEVERITIES,
     Finding,
@@ -28,7 +27,8 @@ from hallmark.data.findings import (
     unfit,
     unreadable,
 )
-from hallmark.data.measurement import Measured
+from hallmark.data.auditing.measurement import Measured
+from hallmark.data.duplicates import NearDuplicateConfig, find_near_duplicates
 from hallmark.errors import DataError
 from hallmark.types import Authenticity
 

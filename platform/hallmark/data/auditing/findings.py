@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from hallmark.config import Config
-from hallmark.data.controls import Control
-from hallmark.data.evidence import BACKGROUND
-from hallmark.data.measurement import Measured
+from hallmark.data.auditing.controls import Control
+from hallmark.data.auditing.facts import BACKGROUND
+from hallmark.data.auditing.measurement import Measured
 from hallmark.types import Authenticity
 
 Severity = Literal["error", "warning", "note"]

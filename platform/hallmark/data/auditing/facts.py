@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hallmark.data.controls import Evidence
-from hallmark.data.measurement import BACKGROUND_FEATURES, Measured
+from hallmark.data.auditing.controls import Evidence
+from hallmark.data.auditing.measurement import BACKGROUND_FEATURES, Measured
 
 BACKGROUND = "background"
 """Name of the control that looks at what lies around the product."""
