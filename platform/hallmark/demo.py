@@ -119,6 +119,7 @@ class Demo:
             command = ["hallmark", "data", "draw", "--config", str(draw), "--out", str(photographs.parent)]
             steps.append(Step("draw products", command, photographs, [draw]))
         ingest = ["python", "jobs/ingest.py", *_set([f"source={photographs}", f"out={self.out}", "incomplete=skip"])]
+        check = ["python", "jobs/check.py", *_set([f"manifest={self._manifest}", f"out={self.out}"])]
         train = ["python", "jobs/train_fod.py", "--config", str(configs / "fod_demo.yaml")]
         train += _set([f"manifest={self._manifest}", f"out={self.bundle}"])
         build = ["python", "jobs/build_gallery.py", *_set([*paths, f"out={self.gallery}", "describe.num_workers=2"])]
@@ -128,6 +129,7 @@ class Demo:
         return [
             *steps,
             Step("ingest photographs", ingest, self._manifest, [photographs, jobs / "ingest.py"]),
+            Step("check photographs", check, self.out / "audit.html", [self._manifest, jobs / "check.py"]),
             Step("train FoD", train, calibrated, [self._manifest, configs / "fod_demo.yaml", jobs / "train_fod.py"]),
             Step("build gallery", build, self.gallery, [calibrated, jobs / "build_gallery.py"]),
             Step("evaluate", report, self.out / "report.html", [calibrated, self.gallery, jobs / "evaluate.py"]),
@@ -168,7 +170,7 @@ class Demo:
     def _tell(self, seconds: float) -> None:
         stages = ", ".join(f"{name} {spent:.0f} s" for name, spent in self._timings)
         print(f"{seconds:.0f} s in all: {stages}.")
-        print(f"\nLeft in {_short(self.out)}: report.html (open it), bundle/, gallery.lance/, verdicts.csv.")
+        print(f"\nLeft in {_short(self.out)}: report.html and audit.html (open them), bundle/, gallery.lance/, verdicts.csv.")
         print("Next:\n  make serve                    keep this gallery answering over HTTP")
         print(
             "  make demo DATA=<folder>       the same with your photographs: <product>/[<part>/]<genuine|counterfeit>/"

@@ -118,14 +118,14 @@ def _foreground(task: Task, image: np.ndarray, config: PreparationConfig) -> For
         return foreground_of(image, given, None)
     if config.foreground.backend != "pca" and not task.references:
         return Foreground(np.zeros(image.shape[:2], np.float32), None, 0.0, None, False, "no_reference")
-    return _segmenter(config, task.references).segment(image)
+    return _segmenter(config.foreground, config.limits, task.references).segment(image)
 
 
 @lru_cache(maxsize=4)
-def _segmenter(config: PreparationConfig, references: tuple[tuple[str, str], ...]) -> Segmenter:
+def _segmenter(config: ForegroundConfig, limits: DecodeLimits, references: tuple[tuple[str, str], ...]) -> Segmenter:
     """A process loads a network once for each product that it meets."""
-    pairs = [Reference(read_photograph(uri, config.limits), read_mask(mask) > 127) for uri, mask in references]
-    return build_segmenter(config.foreground, pairs)
+    pairs = [Reference(read_photograph(uri, limits), read_mask(mask) > 127) for uri, mask in references]
+    return build_segmenter(config, pairs)
 
 
 def _kept(

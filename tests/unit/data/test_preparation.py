@@ -63,7 +63,7 @@ def test_a_cut_photograph_is_the_same_network_input_without_its_box(tmp_path):
     assert np.array_equal(found.fitted.pixels, wanted.fitted.pixels)
     assert found.fitted.content == wanted.fitted.content
     size = Image.open(cut.uri).size
-    assert size == (cut.width, cut.height) == (51, 43)  # the box of 45 x 38 px and 5 % of it on each side
+    assert size == (cut.width, cut.height) == (51, 42)  # the box of 45 x 38 px and 5 % of it on each side
     assert Image.open(cut.mask_uri).size == Image.open(cut.edit_mask_uri).size == size
     assert np.asarray(Image.open(cut.mask_uri))[10, 20] == 255
     assert not cut.unmasked
@@ -80,16 +80,18 @@ def test_without_a_box_nothing_is_copied(tmp_path):
 
 @pytest.mark.parametrize("backend", ["proto", "pca"])
 def test_a_found_foreground_is_written_or_its_refusal_told(tmp_path, backend):
-    foreground = ForegroundConfig(backend=backend, pretrained=False, side_px=64, min_similarity=-1, min_area=0)
+    foreground = ForegroundConfig(
+        backend=backend, pretrained=False, side_px=64, min_similarity=-1, min_area=0, max_area=1
+    )
     rows = [_row(tmp_path, 1, mask_uri=_mask(tmp_path, "m.png")), _row(tmp_path, 2)]
     _, (_, found), _ = _prepare(rows, tmp_path / "out", foreground=foreground)
     mask = np.asarray(Image.open(found.mask_uri))
     assert mask.shape == SIZE
     assert set(np.unique(mask)) <= {0, 255}
-    strict = ForegroundConfig(backend=backend, pretrained=False, side_px=64, min_area=0.99, max_area=1)
+    strict = ForegroundConfig(backend=backend, pretrained=False, side_px=64, min_similarity=-1, min_area=0, max_area=0)
     _, (_, refused), _ = _prepare(rows, tmp_path / "strict", foreground=strict)
     assert refused.mask_uri is None
-    assert refused.unmasked in ("too_small", "low_similarity")
+    assert refused.unmasked == "too_large"
 
 
 def test_references_are_masked_genuine_training_photographs_of_the_product(tmp_path):

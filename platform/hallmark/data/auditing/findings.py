@@ -112,7 +112,7 @@ def duplicate_findings(photographs: MeasuredSet, groups: list[list[int]]) -> Ite
         ("role", "error", "lie in more than one role: what is tested on was trained on"),
         ("authenticity", "error", "have more than one authenticity: one of the labels is wrong"),
         ("product", "warning", "have more than one product: one of the names is wrong, or the products look the same"),
-        ("item_id", "warning", "have more than one item: the same item under two names, or a photograph used twice"),
+        ("item_id", "note", "have more than one item: the same item under two names, or a photograph used twice"),
     )
     for field, severity, meaning in crossings:
         crossing = [group for group in groups if len({photographs.rows[position][field] for position in group}) > 1]
