@@ -5,8 +5,8 @@
 Three ways do the same work on the same photographs: (a) `limit`, a plain loop in each of two processes, which hands
 nothing on; (b) `loader`, a DataLoader with two workers; (c) `ray`, `photograph_stream` on a private cluster of 2 CPUs.
 Each runs twice, in mirrored order, and the better rate counts. Worker processes run at Ray's niceness (15) everywhere.
-Rates are of steady state, between the arrival of the first and of the last fifth; the time to the first batch is stated
-apart. `--memory` streams that many photographs once more, and compares peak memory with the shorter run's.
+Rates are of steady state, the slope of a line through the arrivals (those of Ray come in bursts, a task's worth at a
+time); the time to the first batch is stated apart. `--memory` streams that many photographs once more, and compares peak memory with the shorter run's.
 """
 
 from __future__ import annotations
@@ -181,8 +181,9 @@ def _run(batches: Iterable[int]) -> Run:
     for size in batches:
         done += size
         arrivals.append((done, perf_counter() - began))
-    (n0, t0), (n1, t1) = (next(arrival for arrival in arrivals if arrival[0] >= share * done) for share in (0.2, 0.8))
-    return Run((n1 - n0) / (t1 - t0), arrivals[0][1], arrivals[-1][1])
+    counts, times = np.transpose(arrivals)
+    rate, _ = np.polyfit(times, counts, 1)
+    return Run(float(rate), times[0], times[-1])
 
 
 class _PeakMemory:

@@ -170,7 +170,9 @@ class Demo:
     def _tell(self, seconds: float) -> None:
         stages = ", ".join(f"{name} {spent:.0f} s" for name, spent in self._timings)
         print(f"{seconds:.0f} s in all: {stages}.")
-        print(f"\nLeft in {_short(self.out)}: report.html and audit.html (open them), bundle/, gallery.lance/, verdicts.csv.")
+        print(
+            f"\nLeft in {_short(self.out)}: report.html and audit.html (open them), bundle/, gallery.lance/, verdicts.csv."
+        )
         print("Next:\n  make serve                    keep this gallery answering over HTTP")
         print(
             "  make demo DATA=<folder>       the same with your photographs: <product>/[<part>/]<genuine|counterfeit>/"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import re
 import warnings
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -78,6 +81,22 @@ _STRIP_PIXELS = 2**20
 # A damaged note (EXIF, TIFF tag) is no news to whoever runs a service; the filter is set once because changing filters
 # around each call is not safe between threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _silence_libtiff() -> None:
+    """Keep libtiff, which Pillow has loaded, from printing a line for every damaged tag; its errors still come through."""
+    try:
+        loaded = re.findall(r"/\S+/libtiff[^/\s]*\.so\S*", Path("/proc/self/maps").read_text())
+    except OSError:  # not Linux
+        return
+    for library in map(ctypes.CDLL, set(loaded)):
+        for name in ("TIFFSetWarningHandler", "TIFFSetErrorHandler"):
+            handler = getattr(library, name)
+            handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+            handler(None)
+
+
+_silence_libtiff()
 
 
 def decode(data: bytes, limits: DecodeLimits = _DEFAULT_LIMITS) -> np.ndarray:
