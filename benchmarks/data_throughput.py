@@ -6,7 +6,8 @@ Three ways do the same work on the same photographs: (a) `limit`, a plain loop i
 nothing on; (b) `loader`, a DataLoader with two workers; (c) `ray`, `photograph_stream` on a private cluster of 2 CPUs.
 Each runs twice, in mirrored order, and the better rate counts. Worker processes run at Ray's niceness (15) everywhere.
 Rates are of steady state, the slope of a line through the arrivals (those of Ray come in bursts, a task's worth at a
-time); the time to the first batch is stated apart. `--memory` streams that many photographs once more, and compares peak memory with the shorter run's.
+time); the time to the first batch is stated apart. `--memory` streams that many photographs once more, and compares
+peak memory with the shorter run's.
 """
 
 from __future__ import annotations
