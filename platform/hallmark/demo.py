@@ -171,7 +171,7 @@ class Demo:
         stages = ", ".join(f"{name} {spent:.0f} s" for name, spent in self._timings)
         print(f"{seconds:.0f} s in all: {stages}.")
         print(
-            f"\nLeft in {_short(self.out)}: report.html and audit.html (open them), bundle/, gallery.lance/, verdicts.csv."
+            f"\nLeft in {_short(self.out)}: report.html, audit.html (open them), bundle/, gallery.lance/, verdicts.csv."
         )
         print("Next:\n  make serve                    keep this gallery answering over HTTP")
         print(

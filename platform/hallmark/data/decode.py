@@ -84,7 +84,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _silence_libtiff() -> None:
-    """Keep libtiff, which Pillow has loaded, from printing a line for each damaged tag; its errors still come through."""
+    """Keep libtiff, which Pillow has loaded, from printing a line a damaged tag; its errors still come through."""
     try:
         loaded = re.findall(r"/\S+/libtiff[^/\s]*\.so\S*", Path("/proc/self/maps").read_text())
     except OSError:  # not Linux
