@@ -68,6 +68,20 @@ def test_verdicts_are_those_of_evaluation(service, run, keys):
         assert {"decode", "describe", "retrieve", "verify", "total"} <= set(served.timings_ms)
 
 
+def test_a_box_is_examined_as_it_is_without_a_server(service, run, keys):
+    rows = pq.read_table(run.manifest).to_pylist()
+    path = Path(next(row["uri"] for row in rows if row["role"] == "test"))
+    (alone,) = examine_files(run.bundle, run.gallery, [path], (10.0, 10.0, 90.0, 80.0))
+    ask = {"files": {"photograph": path.read_bytes()}, "headers": _bearer(keys[1])}
+    served = Verdict.model_validate(service.post("/v1/verdicts", data={"box": "10,10,90,80"}, **ask).json())
+    own = {"request_id", "timings_ms"}
+    assert served.model_dump(exclude=own) == alone.model_dump(exclude=own)
+    for box in ("900,900,990,990", "80,10,10,90", "none"):
+        refused = service.post("/v1/verdicts", data={"box": box}, **ask)
+        assert refused.status_code == 422, refused.text
+        assert "box" in refused.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("token", "content", "status"),
     [

@@ -33,7 +33,7 @@ class Photograph:
     quality: Quality
     thumbnail: bytes
     """JPEG, longest side at most 256 px."""
-    box: Box | None
+    box: Box | None = None
     """What was cut out of the original, px; None = all of it."""
 
 
