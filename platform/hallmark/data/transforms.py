@@ -57,8 +57,8 @@ class Transformed:
 
     pixels: np.ndarray
     """(side, side, 3) uint8 RGB."""
-    content: np.ndarray
-    """(side, side) bool: True where the photograph is, False where padding is."""
+    content: np.ndarray | None
+    """(side, side) bool: True where the photograph is, False where padding is; None where nothing can be padded."""
     scrambled: bool
 
 
@@ -107,7 +107,8 @@ def prepared(uri: str, box: Box | None, mask_uri: str | None, transforms: Transf
 
 def varied(photograph: Prepared, transforms: Transforms, seed: int) -> Transformed:
     """Augment a prepared photograph, and the mask of its content with it."""
-    pixels, content = photograph.fitted.pixels, content_mask(photograph.fitted)
+    pixels = photograph.fitted.pixels
+    content = None if transforms.preprocessing.fill == "none" else content_mask(photograph.fitted)
     if transforms.augmentation is not None:
         pixels, content = vary(pixels, transforms.augmentation, _stream(seed, _Stage.VARY), content)
     return Transformed(pixels, content, photograph.scrambled)
