@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from torch.nn import functional as F
 
 from hallmark.config import Config
 from hallmark.errors import ConfigError, WeightsError
+from hallmark.nets.adapters import LoRAConfig, adapt_attention
+
+_logger = logging.getLogger(__name__)
 
 
 class BackboneConfig(Config):
@@ -31,7 +35,15 @@ class BackboneConfig(Config):
         False, description="convolutional backbones: GroupNorm in place of BatchNorm, so that no image sees its batch"
     )
     trainable_blocks: int | None = Field(
-        None, ge=0, description="transformers: train only the last n blocks and the final norm; null = everything"
+        None,
+        ge=0,
+        description="null = everything is trained; 0 = nothing, the final norm neither; n (transformers only) = the "
+        "last n blocks and the final norm",
+    )
+    lora: LoRAConfig | None = Field(
+        None,
+        description="transformers: train low-rank adapters in every block and nothing else; trainable_blocks is null "
+        "or 0 then",
     )
 
 
@@ -56,7 +68,8 @@ def build_backbone(config: BackboneConfig, weights: bool = True) -> nn.Module:
         weights: load the pretrained weights that the config asks for; False where a bundle's weights follow anyway.
 
     Raises:
-        ConfigError: timm has no such model, or it offers neither a class token nor feature maps.
+        ConfigError: timm has no such model, it offers neither a class token nor feature maps, or it cannot be trained
+            in the part that the config asks for.
         WeightsError: the weights cannot be loaded.
     """
     if not timm.is_model(config.name):
@@ -65,7 +78,13 @@ def build_backbone(config: BackboneConfig, weights: bool = True) -> nn.Module:
             f"backbone.name: found {config.name!r}; wanted a timm model" + (f", such as {close}" if close else "")
         )
     pretrained = config.pretrained if weights else False
-    if _is_transformer(config.name):
+    _check_adaptation(config, transformer := _is_transformer(config.name))
+    if weights and not pretrained and (config.lora is not None or config.trainable_blocks == 0):
+        _logger.warning(
+            "backbone: pretrained is false, and trainable_blocks 0 or lora leaves the random weights as they are; "
+            "wanted pretrained weights, or trainable_blocks: null and lora: null to train from scratch"
+        )
+    if transformer:
         return TransformerBackbone(config, pretrained)
     return ConvolutionalBackbone(config, pretrained)
 
@@ -86,7 +105,9 @@ class TransformerBackbone(nn.Module):
             )
         self._last_attention_input: Tensor | None = None
         self.model.blocks[-1].attn.register_forward_pre_hook(self._remember)
-        _freeze_all_but_last(self.model, config.trainable_blocks)
+        _freeze_all_but_last(self.model, config.trainable_blocks if config.lora is None else 0)
+        if config.lora is not None:
+            adapt_attention(self.model.blocks, config.lora)
 
     def _remember(self, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
         self._last_attention_input = args[0]
@@ -147,6 +168,13 @@ class ConvolutionalBackbone(nn.Module):
             _batch_to_group_norm(self.model)
         self.channels = self.model.feature_info.channels()[-1]
         self.norm = nn.LayerNorm(self.channels)
+        self._frozen = config.trainable_blocks == 0
+        if self._frozen:
+            self.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> ConvolutionalBackbone:
+        """As ever, but for a frozen network, whose BatchNorm statistics must not follow the batches either."""
+        return super().train(mode and not self._frozen)
 
     def forward(self, images: Tensor) -> Tokens:
         features = self.model(images)[-1]
@@ -202,15 +230,34 @@ def _first_numbers(tensor: Tensor) -> tuple[float, ...]:
     return tuple(tensor.detach().flatten()[:8].float().tolist())
 
 
+def _check_adaptation(config: BackboneConfig, transformer: bool) -> None:
+    if config.lora is not None and not transformer:
+        raise ConfigError(
+            f"backbone.lora: found adapters for {config.name!r}, which has no attention to adapt; wanted lora: null, "
+            "or a vision transformer (vit_*, deit_*)"
+        )
+    if config.lora is not None and config.trainable_blocks:
+        raise ConfigError(
+            f"backbone.trainable_blocks: found {config.trainable_blocks} beside lora, which freezes every block; "
+            "wanted null or 0, or lora: null"
+        )
+    if config.trainable_blocks and not transformer:
+        raise ConfigError(
+            f"backbone.trainable_blocks: found {config.trainable_blocks} for {config.name!r}, which has no transformer "
+            "blocks; wanted null (everything is trained) or 0 (nothing is)"
+        )
+
+
 def _freeze_all_but_last(model: nn.Module, num_blocks: int | None) -> None:
+    """Freeze from the patches on, so that no gradient is recorded before the first block that is trained."""
     if num_blocks is None:
         return
     if num_blocks > len(model.blocks):
         raise ConfigError(f"backbone.trainable_blocks: found {num_blocks}; wanted at most {len(model.blocks)}")
     model.requires_grad_(False)
-    for block in model.blocks[len(model.blocks) - num_blocks :]:
-        block.requires_grad_(True)
-    model.norm.requires_grad_(True)
+    if num_blocks:
+        model.blocks[-num_blocks:].requires_grad_(True)
+        model.norm.requires_grad_(True)
 
 
 def _batch_to_group_norm(module: nn.Module) -> None:

@@ -15,6 +15,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from hallmark.config import Config
 from hallmark.errors import DivergedError
 from hallmark.methods.base import Gather, LossTerms
+from hallmark.nets.adapters import adapter_parameters
+from hallmark.training.diagnostics import measured
 from hallmark.types import Batch
 
 
@@ -23,7 +25,11 @@ class OptimiserConfig(Config):
 
     epochs: int = Field(30, ge=1, description="passes over the training set")
     learning_rate: float = Field(6e-5, gt=0, description="of the backbone, after warm-up")
-    head_factor: float = Field(1.0, gt=0, description="learning rate of aggregation and decoder over the backbone's")
+    head_factor: float = Field(
+        1.0,
+        gt=0,
+        description="learning rate of what starts untrained (aggregation, decoder, adapters) over the backbone's",
+    )
     weight_decay: float = Field(0.01, ge=0, description="of matrices; biases and norms have none")
     warmup_steps: int = Field(0, ge=0, description="steps of linear rise from zero")
     final_factor: float = Field(0.1, ge=0, le=1, description="learning rate of the last step over the first")
@@ -33,10 +39,12 @@ class OptimiserConfig(Config):
 
 def build_optimiser(method: nn.Module, config: OptimiserConfig, total_steps: int) -> tuple[AdamW, LambdaLR]:
     """AdamW over the trainable parameters, falling linearly to `final_factor` after the warm-up."""
+    adapters = {id(parameter) for parameter in adapter_parameters(method)}
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in method.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((name.startswith("backbone."), parameter.ndim >= 2), []).append(parameter)
+            in_backbone = name.startswith("backbone.") and id(parameter) not in adapters
+            groups.setdefault((in_backbone, parameter.ndim >= 2), []).append(parameter)
     optimiser = AdamW(
         [
             {
@@ -90,8 +98,19 @@ def train_step(
     gather: Gather,
     config: OptimiserConfig,
     progress: float = 1.0,
+    measure: bool = False,
 ) -> dict[str, float]:
     """One step of optimisation; returns the total, each term, the gradient's norm and the learning rate.
+
+    Args:
+        model: the method, or DDP around it.
+        batch: this worker's share.
+        optimiser: of the model's parameters.
+        schedule: of the optimiser.
+        gather: joins rows over workers.
+        config: precision and clipping.
+        progress: share of training that is done.
+        measure: return the step's diagnostics too (see `diagnostics.measured`); the same on every worker.
 
     Raises:
         DivergedError: the loss or its gradient is not finite; the parameters are left as they were.
@@ -104,6 +123,7 @@ def train_step(
     if not torch.isfinite(total):
         values = {name: float(term.detach()) for name, term in losses.terms.items()}
         raise DivergedError(f"the loss is not finite: {values}; a lower optimiser.learning_rate may mend it")
+    more = measured(losses, gather) if measure else {}
     optimiser.zero_grad(set_to_none=True)
     total.backward()
     norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
@@ -116,4 +136,5 @@ def train_step(
     learning_rate = schedule.get_last_lr()[0]
     schedule.step()
     terms = {name: float(term.detach()) for name, term in losses.terms.items()}
-    return {"loss": float(total.detach()), **terms, "gradient_norm": float(norm), "learning_rate": learning_rate}
+    told = {"loss": float(total.detach()), **terms, "gradient_norm": float(norm), "learning_rate": learning_rate}
+    return told | more

@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
+import torch
+import torch.distributed
 from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from hallmark.data.batches import source_columns, to_images
+from hallmark.data.manifest import products, rows_with
+from hallmark.data.sampling import label
+from hallmark.data.transforms import Transforms, photograph_seed
+from hallmark.methods.base import Method
+from hallmark.training.run import RunConfig
+from hallmark.training.worker import Stream, Worker
+from hallmark.types import Authenticity, Role
+
+_EMBED_BATCH = 32
 
 
 def global_margin(
@@ -41,3 +60,47 @@ def separation(margin: np.ndarray, genuine: np.ndarray) -> float:
     if genuine.all() or not genuine.any():
         return 0.5
     return float(roc_auc_score(genuine, margin))
+
+
+class Validation:
+    """Embeds references and validation photographs, each worker its part, and joins the descriptors."""
+
+    def __init__(self, table: pa.Table, run: RunConfig, worker: Worker, stream: Stream):
+        judged = rows_with(table, (Role.TRAIN, Role.VAL), (Authenticity.GENUINE, Authenticity.COUNTERFEIT))
+        rank, num_workers = worker.rank, worker.num_workers
+        self._run, self._worker, self._stream = run, worker, stream
+        self._labels = label(judged, products(table), run.sampling.identity)
+        self._is_query = np.array(judged.column("role").to_pylist()) == Role.VAL
+        self._order = np.concatenate([np.arange(judged.num_rows)[r::num_workers] for r in range(num_workers)])
+        own = np.arange(judged.num_rows)[rank::num_workers]
+        ids = np.array(judged.column("image_id").to_pylist())[own]
+        seeds = np.array([photograph_seed(run.seed, 0, image_id) for image_id in ids], dtype=np.int64)
+        self._columns = source_columns(judged, own) | {"seed": seeds}
+
+    def _images(self) -> Iterator[Tensor]:
+        transforms = Transforms(self._run.limits, self._run.preprocessing)
+        collate = partial(to_images, preprocessing=self._run.preprocessing, device=self._worker.device)
+        return self._stream(self._columns, _EMBED_BATCH, transforms, collate)
+
+    def separation(self, method: Method) -> float:
+        """Same value on every worker."""
+        method.eval()
+        with torch.inference_mode():
+            own = [method.embed(images) for images in self._images()]
+        descriptors = _join(torch.cat([embedding.descriptor for embedding in own]), self._worker.num_workers)
+        ordered = np.empty_like(descriptors)
+        ordered[self._order] = descriptors
+        query, labels = self._is_query, self._labels
+        margin = global_margin(
+            ordered[query], labels.product[query], ordered[~query], labels.product[~query], labels.genuine[~query]
+        )
+        return separation(margin, labels.genuine[query])
+
+
+def _join(descriptors: Tensor, num_workers: int) -> np.ndarray:
+    own = descriptors.float().cpu().numpy()
+    if num_workers == 1:
+        return own
+    parts: list[Any] = [None] * num_workers
+    torch.distributed.all_gather_object(parts, own)
+    return np.concatenate(parts)

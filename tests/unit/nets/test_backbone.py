@@ -12,6 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from hallmark.errors import ConfigError, WeightsError
+from hallmark.nets.adapters import LoRAConfig
 from hallmark.nets.backbone import BackboneConfig, build_backbone, class_attention
 
 
@@ -124,6 +125,57 @@ def test_only_the_last_blocks_are_trained() -> None:
     assert trained == {name for name, _ in model.named_parameters() if name.startswith((f"blocks.{last}.", "norm."))}
     with pytest.raises(ConfigError, match=r"trainable_blocks: found 99; wanted at most"):
         build("test_vit", trainable_blocks=99)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet"])
+def test_nothing_of_a_frozen_backbone_is_trained(name: str) -> None:
+    backbone = build(name, trainable_blocks=0).train()
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    tokens = backbone(torch.randn(2, 3, 64, 64))
+    assert not tokens.patch_tokens.requires_grad
+    assert not tokens.attention.requires_grad
+    # Nor do the statistics of BatchNorm follow the batches.
+    assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+
+
+def test_frozen_blocks_get_no_gradient_and_keep_nothing_for_one() -> None:
+    backbone = build("test_vit", trainable_blocks=1).train()
+    kept: list[torch.Tensor] = []
+    inputs: list[bool] = []
+    backbone.model.blocks[-1].register_forward_pre_hook(
+        lambda _module, args: inputs.append(args[0].requires_grad or bool(kept))
+    )
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        tokens = backbone(torch.randn(2, 3, 64, 64))
+    assert inputs == [False]
+    assert kept
+    tokens.patch_tokens.square().sum().backward()
+    last = len(backbone.model.blocks) - 1
+    for key, parameter in backbone.model.named_parameters():
+        assert (parameter.grad is not None) is key.startswith((f"blocks.{last}.", "norm.")), key
+
+
+def test_blocks_of_a_convolutional_network_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"trainable_blocks: found 2 for 'test_resnet', .* wanted null .* or 0"):
+        build("test_resnet", trainable_blocks=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        ({"trainable_blocks": 0}, True),
+        ({"lora": LoRAConfig()}, True),
+        ({}, False),
+        ({"trainable_blocks": 1}, False),
+    ],
+)
+def test_frozen_random_weights_are_warned_of(changes: dict, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
+    build("test_vit", **changes)
+    assert ("leaves the random weights as they are" in caplog.text) is warned
+    caplog.clear()
+    build_backbone(BackboneConfig(name="test_vit", **{"pretrained": False, **changes}), weights=False)
+    assert not caplog.text  # a bundle's weights follow
 
 
 @pytest.mark.parametrize(("name", "message"), [("test_vitt", "such as .*test_vit"), ("", "wanted a timm model")])

@@ -105,7 +105,7 @@ def test_what_decides_a_descriptor_changes_the_embedding_id(
     if part == "preprocessing":
         run = run.model_copy(update={"preprocessing": run.preprocessing.model_copy(update={"fill": "gray"})})
     if part == "method":
-        run = run.model_copy(update={"method": run.method.model_copy(update={"cue_ratio": 0.123})})
+        run = run.model_copy(update={"method": run.method.model_copy(update={"cue_map": "attention"})})
     other = write_bundle(tmp_path / "other", weights, run, ["a", "b"], {"epochs": [1]}, {"seed": 3})
     assert other.embedding_id != written.embedding_id
     assert other.bundle_id != written.bundle_id

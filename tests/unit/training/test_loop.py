@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from hallmark.config import validate
 from hallmark.errors import ConfigError, DivergedError, HallmarkError
 from hallmark.methods.base import Gather, LossTerms, alone
+from hallmark.nets.adapters import LoRAConfig, LoRALinear
 from hallmark.training.loop import OptimiserConfig, build_optimiser, train_step
 from hallmark.types import Batch
 
@@ -96,6 +97,17 @@ def test_every_trainable_parameter_is_in_the_group_it_belongs_to() -> None:
     assert found.keys() == expected.keys()
     for key, pair in expected.items():
         assert found[key] == pytest.approx(pair)
+
+
+def test_adapters_learn_at_the_rate_of_the_heads() -> None:
+    model = Fit()
+    model.backbone = LoRALinear(model.backbone, LoRAConfig(rank=2))
+    optimiser, _ = build_optimiser(model, OptimiserConfig(learning_rate=0.01, head_factor=5.0, weight_decay=0.3), 10)
+    rates = {
+        id(one): (group["lr"], group["weight_decay"]) for group in optimiser.param_groups for one in group["params"]
+    }
+    assert rates[id(model.backbone.down)] == rates[id(model.backbone.up)] == pytest.approx((0.05, 0.3))
+    assert len(rates) == 4  # and the head's
 
 
 def test_a_step_tells_the_weighted_total_each_term_and_the_learning_rate_it_used() -> None:

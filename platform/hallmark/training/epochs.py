@@ -1,0 +1,207 @@
+"""The epochs of a training run on one worker, without Ray: what every trainer shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from hallmark.data.batches import to_batch, training_rows
+from hallmark.data.manifest import manifest_hash, products, read_manifest, rows_with
+from hallmark.data.sampling import BatchSampler, Labels, label
+from hallmark.data.splits import split_hash
+from hallmark.data.transforms import Transforms
+from hallmark.errors import DataError
+from hallmark.methods.fod import FoD
+from hallmark.training.bundle import Bundle, write_bundle
+from hallmark.training.diagnostics import AlarmBell, alarms, due, summarised
+from hallmark.training.log import TrainingLog
+from hallmark.training.loop import build_optimiser, train_step
+from hallmark.training.run import RunConfig
+from hallmark.training.validation import Validation
+from hallmark.training.worker import Stream, Worker
+from hallmark.types import Authenticity, Batch, Role
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What a run trains on, the same on every worker."""
+
+    table: pa.Table
+    """The whole manifest."""
+    training_set: pa.Table
+    labels: Labels
+    """Of the training set."""
+    sampler: BatchSampler
+    total_steps: int
+
+
+@dataclass
+class Progress:
+    """Where a run stands after some epochs."""
+
+    epoch: int
+    separation: float | None
+    """At the last validation."""
+    epochs: list[dict[str, Any]]
+
+
+@dataclass
+class Training:
+    """What changes while a run trains."""
+
+    method: FoD
+    model: nn.Module
+    """The method, wrapped where several workers share the batches."""
+    optimiser: AdamW
+    schedule: LambdaLR
+    progress: Progress
+
+
+def resolved(run: RunConfig) -> RunConfig:
+    """The run with absolute paths, so that it can be read from any folder."""
+    return run.model_copy(
+        update={"manifest": str(Path(run.manifest).resolve()), "out": str(Path(run.out).resolve())},
+    )
+
+
+def plan_training(run: RunConfig) -> TrainingPlan:
+    """Read the manifest and lay out the batches.
+
+    Raises:
+        DataError: the manifest cannot be read, or holds nothing to train on.
+    """
+    table = read_manifest(Path(run.manifest))
+    training_set = rows_with(table, (Role.TRAIN,), tuple(Authenticity))
+    if not training_set.num_rows:
+        raise DataError("manifest: no photograph has the role train; wanted some (see `splits` of the import)")
+    labels = label(training_set, products(table), run.sampling.identity)
+    sampler = BatchSampler(training_set, labels, run.sampling, run.seed)
+    return TrainingPlan(table, training_set, labels, sampler, run.optimiser.epochs * sampler.steps_per_epoch)
+
+
+def begin(
+    run: RunConfig, plan: TrainingPlan, device: torch.device, wrap: Callable[[nn.Module], nn.Module] = lambda m: m
+) -> Training:
+    """The untrained method and its optimiser; weights follow from the run's seed alone.
+
+    Args:
+        run: the run.
+        plan: of the same run.
+        device: where the method lives.
+        wrap: makes of the method what is called in training, such as DDP around it.
+    """
+    torch.manual_seed(run.seed)
+    method = FoD(run.method).to(device)
+    model = wrap(method)
+    optimiser, schedule = build_optimiser(method, run.optimiser, plan.total_steps)
+    return Training(method, model, optimiser, schedule, Progress(0, None, []))
+
+
+def train_epochs(
+    run: RunConfig,
+    plan: TrainingPlan,
+    training: Training,
+    worker: Worker,
+    stream: Stream,
+    keep: Callable[[Training], None],
+    bar: bool = True,
+) -> None:
+    """Train from where `training.progress` stands to the last epoch.
+
+    Args:
+        run: the run.
+        plan: of the same run.
+        training: changed in place.
+        worker: this one.
+        stream: loads photographs; called once to train and once for every validation.
+        keep: called after every validation, on every worker.
+        bar: whether the first worker shows its progress on the terminal.
+    """
+    progress, steps = training.progress, plan.sampler.steps_per_epoch
+    torch.manual_seed(run.seed * 1009 + progress.epoch * 31 + worker.rank)  # dropout differs by worker, weights do not
+    if progress.epoch == run.optimiser.epochs:
+        return
+    batches = _batches(run, plan, progress.epoch, worker, stream)
+    validation = Validation(plan.table, run, worker, stream)
+    log = TrainingLog(run, plan.total_steps, progress.epoch * steps, bar) if worker.rank == 0 else None
+    bell = AlarmBell()
+    while progress.epoch < run.optimiser.epochs:
+        training.model.train()
+        records = []
+        for batch in islice(batches, steps):
+            records.append(_step(run, training, batch, worker, due(progress.epoch * steps + len(records), steps)))
+            if log:
+                log.step(records[-1])
+        progress.epoch += 1
+        progress.epochs.append({"epoch": progress.epoch, **summarised(records), "alarms": alarms(records)})
+        if progress.epoch % run.validate_every == 0 or progress.epoch == run.optimiser.epochs:
+            progress.separation = validation.separation(training.method)
+            progress.epochs[-1]["separation"] = progress.separation
+            keep(training)
+        if log:
+            log.epoch(progress.epochs[-1])
+            bell.ring(progress.epoch, progress.epochs[-1]["alarms"])
+    if log:
+        log.close()
+
+
+def selection(progress: Progress) -> float:
+    """What the best epoch is chosen by, higher = better: the separation; of equal ones the later epoch."""
+    return progress.separation + 1e-9 * progress.epoch
+
+
+def write_result(
+    run: RunConfig, table: pa.Table, weights: dict[str, Tensor], best: dict[str, Any], epochs: list[dict[str, Any]]
+) -> Bundle:
+    """Write the bundle of the best epoch, not yet calibrated.
+
+    Args:
+        run: with the paths it was trained with.
+        table: the manifest.
+        weights: of the best epoch.
+        best: its `epoch` and `separation`.
+        epochs: the records of all epochs.
+
+    Raises:
+        OutputError: the bundle cannot be written.
+    """
+    return write_bundle(
+        run.out,
+        weights,
+        run,
+        products(table),
+        metrics={"validation": {"epoch": best["epoch"], "separation": best["separation"]}, "epochs": epochs},
+        provenance={"manifest_hash": manifest_hash(table), "split_hash": split_hash(table), "seed": run.seed},
+    )
+
+
+def _batches(run: RunConfig, plan: TrainingPlan, done: int, worker: Worker, stream: Stream) -> Iterator[Batch]:
+    columns = training_rows(
+        plan.training_set,
+        plan.labels,
+        plan.sampler,
+        range(done, run.optimiser.epochs),
+        worker.rank,
+        worker.num_workers,
+        run.seed,
+    )
+    transforms = Transforms(run.limits, run.preprocessing, run.augmentation)
+    collate = partial(to_batch, preprocessing=run.preprocessing, device=worker.device)
+    return stream(columns, plan.sampler.batch_size // worker.num_workers, transforms, collate)
+
+
+def _step(run: RunConfig, training: Training, batch: Batch, worker: Worker, measure: bool) -> dict[str, float]:
+    done = training.progress.epoch / run.optimiser.epochs
+    return train_step(
+        training.model, batch, training.optimiser, training.schedule, worker.gather, run.optimiser, done, measure
+    )
