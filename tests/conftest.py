@@ -50,6 +50,7 @@ def tiny_run() -> RunConfig:
 def calibration() -> Calibration:
     """Thresholds that let both verdicts happen."""
     return Calibration(
+        mode="paper_match",
         objective="F1, counterfeit positive",
         num_candidates=5,
         threshold_match=0.2,

@@ -1,28 +1,39 @@
-"""Thresholds and probabilities, fitted on validation photographs and kept in the bundle."""
+"""calibration.json: everything that is fitted on calibration photographs and kept in the bundle."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import Field
-from sklearn.linear_model import LogisticRegression
+from pydantic import Field, ValidationInfo, field_validator
 
 from hallmark.config import Config, validate
-from hallmark.errors import BundleError, DataError
+from hallmark.errors import BundleError
+from hallmark.verdict.conformal import OneClassModel
+from hallmark.verdict.fusion import FusedModel
+from hallmark.verdict.gates import QualityGate, StageCheck
+from hallmark.verdict.objectives import ObjectiveConfig
+from hallmark.verdict.template import VerificationConfig
 
 if TYPE_CHECKING:
     from hallmark.training.bundle import Bundle
 
-_RESAMPLES = 1000
-_REGULARISATION = 1.0
+Mode = Literal["paper_match", "fused", "one_class"]
+RejectBy = Literal["global", "global_or_inliers"]
+
+_LARGEST_LOGIT = 50.0
 
 
-class CalibrationConfig(Config):
-    """How the thresholds are fitted."""
+class CalibrationConfig(ObjectiveConfig):
+    """How evidence becomes a verdict, and what the thresholds are fitted for."""
 
+    mode: Mode = Field(
+        "fused",
+        description="paper_match: v+ less v-, as the first paper; fused: logistic regression of all evidence; "
+        "one_class: how unusual among genuine items, needs no counterfeit",
+    )
     num_candidates: int = Field(10, ge=1, description="K, genuine and counterfeit references a query is matched with")
     match_quantile: float = Field(
         0.99,
@@ -30,34 +41,125 @@ class CalibrationConfig(Config):
         lt=1,
         description="least cosine of a match, as quantile of those between products",
     )
+    reject_by: RejectBy = Field(
+        "global_or_inliers",
+        description="what makes a photograph not_in_gallery: too low a global similarity, or that or too low an inlier "
+        "ratio where there is one",
+    )
     rejection_target: float = Field(
         0.01, gt=0, lt=1, description="share of in-domain photographs that may be called not_in_gallery"
     )
+    verification: VerificationConfig = VerificationConfig()
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the evidence says of a photograph. Both None: it says nothing; both nan: it is not finite."""
+
+    score: float | None
+    """Higher = more genuine; held against the thresholds."""
+    p_genuine: float | None
+    """0 to 1."""
 
 
 class Calibration(Config):
     """calibration.json: every fitted threshold beside its objective and its data."""
 
-    mode: Literal["paper_match"] = Field("paper_match", description="how evidence becomes the decision score")
-    objective: str = Field(description="what the authenticity threshold maximises")
+    mode: Mode = Field("paper_match", description="how evidence becomes the decision score")
+    objective: str = Field(description="what the authenticity thresholds in force were chosen for, in words")
+    settings: CalibrationConfig = Field(CalibrationConfig(), description="what was asked for")
     num_candidates: int = Field(ge=1)
+    verification: VerificationConfig = VerificationConfig()
     threshold_match: float = Field(description="least cosine of a matched pair of cues")
+    reject_by: RejectBy = Field("global", description="what makes a photograph not_in_gallery")
     threshold_global: float = Field(description="global similarity below which a photograph is not_in_gallery")
+    threshold_inliers: float | None = Field(None, description="inlier ratio below which it is too; null: not in force")
     threshold_genuine: float = Field(description="decision score at or above which a photograph is genuine")
     threshold_counterfeit: float = Field(description="decision score below which a photograph is counterfeit")
+    threshold_by_product: dict[str, tuple[float, float]] = Field(
+        {}, description="threshold_counterfeit and threshold_genuine of products that have photographs of their own"
+    )
     threshold_interval: tuple[float, float] = Field(
         description="90 % bootstrap interval, by item, of the authenticity threshold"
     )
-    slope: float = Field(gt=0, description="of the logistic curve from score to probability")
-    intercept: float = Field(description="of the logistic curve")
-    f1: float = Field(description="on the calibration photographs, counterfeit positive")
+    slope: float = Field(gt=0, description="of the logistic curve from score to probability; fused: 1 / temperature")
+    intercept: float = Field(description="of the logistic curve; fused: 0")
+    fused: FusedModel | None = Field(None, description="fused mode's model")
+    one_class: OneClassModel | None = Field(None, description="one_class mode's model")
+    quality: QualityGate | None = Field(None, description="what a photograph must have to be judged; null: texture")
+    stages: StageCheck | None = Field(
+        None, description="paper_match: where retrieval may not be overruled; null: too few photographs to tell"
+    )
+    f1: float | None = Field(
+        description="on the calibration photographs by their out-of-fold scores, counterfeit positive; null: no "
+        "counterfeits"
+    )
     num_genuine: int = Field(ge=1)
-    num_counterfeit: int = Field(ge=1)
+    num_counterfeit: int = Field(ge=0)
     data_hash: str = Field(description="of the manifest the calibration photographs come from")
+    warnings: list[str] = Field([], description="what so few or such photographs cannot show")
+
+    @field_validator("fused", "one_class")
+    @classmethod
+    def _there(cls, model: Any, info: ValidationInfo) -> Any:
+        if model is None and info.data.get("mode") == info.field_name:
+            raise ValueError(f"wanted a model, as mode is {info.field_name}")
+        return model
+
+    def judge(self, features: Mapping[str, float | None], product: str) -> Judgement:
+        """The decision score and the probability of genuine that a photograph's evidence gives.
+
+        Args:
+            features: evidence by name, None where there is none.
+            product: what the photograph shows.
+        """
+        if not is_comparable(features):
+            return Judgement(None, None)
+        if self.mode == "one_class":
+            return Judgement(*self.one_class.judge(features, product))
+        score = self.fused.score(features) if self.mode == "fused" else match_score(features)
+        return Judgement(score, None if score is None else self.p_genuine(score))
 
     def p_genuine(self, score: float) -> float:
-        """Probability of genuine for a decision score."""
-        return float(1.0 / (1.0 + np.exp(-np.clip(self.slope * score + self.intercept, -50, 50))))
+        """Probability of genuine for a decision score; one_class has no curve, its `judge` gives a p-value instead."""
+        return float(1.0 / (1.0 + np.exp(-np.clip(self.log_odds(score), -_LARGEST_LOGIT, _LARGEST_LOGIT))))
+
+    def log_odds(self, score: float) -> float:
+        """Of genuine, both authenticities being equally likely beforehand: the log-likelihood ratio of the score."""
+        return self.slope * score + self.intercept
+
+    def thresholds_of(self, product: str | None) -> tuple[float, float]:
+        """threshold_counterfeit and threshold_genuine: the product's own, or those of all products."""
+        return self.threshold_by_product.get(product, (self.threshold_counterfeit, self.threshold_genuine))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One in-domain calibration photograph of known authenticity, neither trained on nor enrolled."""
+
+    features: Mapping[str, float | None]
+    """Evidence by name, higher = more genuine; None where there is none."""
+    genuine: bool
+    product: str
+    item_id: str
+    global_similarity: float
+    """g+."""
+    inlier_ratio: float | None
+    """inl+."""
+    sharpness: float
+    brightness: float
+    clipped: float
+
+
+def match_score(features: Mapping[str, float | None]) -> float | None:
+    """paper_match: v+ less v-, the latter zero where no counterfeit is enrolled; None without a genuine reference."""
+    margin = features.get("match_margin")
+    return features.get("match_genuine") if margin is None else margin
+
+
+def is_comparable(features: Mapping[str, float | None]) -> bool:
+    """Whether there was a genuine reference to compare with."""
+    return features.get("global_genuine") is not None or features.get("match_genuine") is not None
 
 
 def calibration_of(bundle: Bundle) -> Calibration:
@@ -70,128 +172,3 @@ def calibration_of(bundle: Bundle) -> Calibration:
     if bundle.calibration is None:
         raise BundleError(f"{bundle.path}: has no calibration.json; train again, its job calibrates at the end")
     return validate(Calibration, bundle.calibration, f"{bundle.path}/calibration.json")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One calibration photograph of known authenticity."""
-
-    score: float
-    genuine: bool
-    global_similarity: float
-    item_id: str
-
-
-def fit_calibration(
-    samples: Sequence[Sample], threshold_match: float, config: CalibrationConfig, data_hash: str, seed: int
-) -> Calibration:
-    """Fit every threshold.
-
-    Args:
-        samples: in-domain calibration photographs, genuine and counterfeit, none of them trained on or enrolled.
-        threshold_match: as fitted by `fit_match_threshold`; the scores were made with it.
-        config: objectives.
-        data_hash: of the manifest.
-        seed: of the bootstrap.
-
-    Raises:
-        DataError: one of the two authenticities is missing.
-    """
-    scores = np.array([sample.score for sample in samples])
-    genuine = np.array([sample.genuine for sample in samples], dtype=bool)
-    if not genuine.any() or genuine.all():
-        raise DataError(
-            f"calibration: found {int(genuine.sum())} genuine and {int((~genuine).sum())} counterfeit validation "
-            "photographs; wanted some of each (a larger `splits.ratio`, or more photographs)"
-        )
-    threshold, f1 = best_f1_threshold(scores, genuine)
-    slope, intercept = _fit_logistic(scores, genuine)
-    return Calibration(
-        objective="F1, counterfeit positive",
-        num_candidates=config.num_candidates,
-        threshold_match=threshold_match,
-        threshold_global=rejection_threshold(
-            np.array([sample.global_similarity for sample in samples]), config.rejection_target
-        ),
-        threshold_genuine=threshold,
-        threshold_counterfeit=threshold,
-        threshold_interval=_bootstrap_threshold(scores, genuine, [s.item_id for s in samples], seed),
-        slope=slope,
-        intercept=intercept,
-        f1=f1,
-        num_genuine=int(genuine.sum()),
-        num_counterfeit=int((~genuine).sum()),
-        data_hash=data_hash,
-    )
-
-
-def best_f1_threshold(scores: np.ndarray, genuine: np.ndarray) -> tuple[float, float]:
-    """The threshold with the highest F1, counterfeit positive and said where score < threshold.
-
-    Candidates are the midpoints between distinct scores, and one beyond either end; among equals the one in the widest
-    gap, then the lowest.
-
-    Args:
-        scores: (N,) higher = more genuine.
-        genuine: (N,) bool.
-
-    Returns:
-        The threshold, finite, and its F1.
-    """
-    distinct = np.unique(scores)
-    gaps = np.diff(distinct)
-    # Beyond the ends: as far as the widest gap, so that the threshold stays finite; such a gap has no width.
-    reach = max(float(gaps.max(initial=0.0)), 1e-3)
-    between = distinct[:-1] + gaps / 2
-    # Halfway between neighbouring floats may round to the lower one, which would then not be below the threshold.
-    between = np.where(between > distinct[:-1], between, distinct[1:])
-    candidates = np.concatenate([[distinct[0] - reach], between, [distinct[-1] + reach]])
-    widths = np.concatenate([[0.0], gaps, [0.0]])
-    called = np.sort(scores[~genuine]).searchsorted(candidates, side="left")
-    wrongly = np.sort(scores[genuine]).searchsorted(candidates, side="left")
-    f1 = 2 * called / np.maximum(called + wrongly + (~genuine).sum(), 1)
-    best = max(range(len(candidates)), key=lambda place: (f1[place], widths[place], -place))
-    return float(candidates[best]), float(f1[best])
-
-
-def rejection_threshold(similarity: np.ndarray, target: float) -> float:
-    """Global similarity below which a photograph is rejected: the floor(target·(n + 1))-th smallest in-domain value.
-
-    With fewer than 1/target - 1 photographs it is the smallest, and the share rejected in use may exceed the target.
-    """
-    rank = max(1, int(np.floor(target * (len(similarity) + 1))))
-    return float(np.sort(similarity)[rank - 1])
-
-
-def fit_match_threshold(cosines: np.ndarray, quantile: float) -> float:
-    """Least cosine of a match: a quantile of the mutual-nearest-neighbour cosines between different products.
-
-    Zero where there is no second product to compare with.
-    """
-    return float(np.quantile(cosines, quantile)) if len(cosines) else 0.0
-
-
-def _fit_logistic(scores: np.ndarray, genuine: np.ndarray) -> tuple[float, float]:
-    # Standardised, so that the penalty does not depend on the score's scale; balanced, since the share of counterfeits
-    # among the calibration photographs says nothing of the field.
-    centre, spread = float(scores.mean()), float(scores.std()) or 1.0
-    model = LogisticRegression(C=_REGULARISATION, class_weight="balanced")
-    model.fit(((scores - centre) / spread)[:, None], genuine)
-    # A score that ranks the wrong way round must not turn the meaning of the probability.
-    slope = max(float(model.coef_[0, 0]) / spread, 1e-6)
-    return slope, float(model.intercept_[0]) - slope * centre
-
-
-def _bootstrap_threshold(
-    scores: np.ndarray, genuine: np.ndarray, item_ids: Sequence[str], seed: int
-) -> tuple[float, float]:
-    rng = np.random.default_rng(seed)
-    items = {item: np.flatnonzero(np.array(item_ids) == item) for item in sorted(set(item_ids))}
-    names = list(items)
-    thresholds = []
-    for _ in range(_RESAMPLES):
-        rows = np.concatenate([items[names[place]] for place in rng.integers(len(names), size=len(names))])
-        if genuine[rows].any() and not genuine[rows].all():
-            thresholds.append(best_f1_threshold(scores[rows], genuine[rows])[0])
-    low, high = np.quantile(thresholds, [0.05, 0.95]) if thresholds else (-1.0, 1.0)
-    return float(low), float(high)
