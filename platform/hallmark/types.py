@@ -97,17 +97,49 @@ class Quality(_Answer):
 
 
 class Scores(_Answer):
-    """Scores by stage, beside the thresholds they were held against."""
+    """Scores by stage, beside the thresholds they were held against. Higher = more genuine; None = no such evidence."""
 
     global_similarity: float = Field(description="g+: highest cosine to a reference of the product, any authenticity")
     global_genuine: float | None = Field(description="highest cosine to a genuine reference of the product")
     global_counterfeit: float | None = Field(description="highest cosine to a counterfeit reference of the product")
     match_genuine: float | None = Field(description="v+: best match score with a genuine reference, 0 to 1")
     match_counterfeit: float | None = Field(description="v-: best match score with a counterfeit reference, 0 to 1")
+    inlier_ratio: float | None = Field(
+        None, description="inl+: best share of the cues that match a genuine reference under one geometry, 0 to 1"
+    )
+    cue_agreement: float | None = Field(
+        None, description="1 - a+: how well the worst cues still agree with the genuine references, -1 to 1"
+    )
+    cue_agreement_z: float | None = Field(
+        None, description="-a_z: the same, in standard deviations of genuine items at each location"
+    )
+    cue_agreement_counterfeit: float | None = Field(None, description="1 - a-: the same with counterfeit references")
+    surface_agreement: float | None = Field(
+        None, description="1 - mean difference of the aligned surface from the genuine references; 1 = none"
+    )
+    surface_agreement_z: float | None = Field(
+        None, description="the same at its worst places, in standard deviations of genuine items at each location"
+    )
+    surface_margin: float | None = Field(
+        None, description="how much nearer the genuine references are than a known counterfeit, where that one differs"
+    )
+    classifier_logit: float | None = Field(None, description="a classifier bundle's log odds of genuine")
     decision: float | None = Field(description="the score the verdict rests on; higher = more genuine")
     threshold_global: float = Field(description="below it a photograph is not_in_gallery")
+    threshold_inliers: float | None = Field(None, description="inlier ratio below which it is not_in_gallery too")
     threshold_genuine: float = Field(description="at or above it the decision score says genuine")
     threshold_counterfeit: float = Field(description="below it the decision score says counterfeit")
+
+
+class ResidualMap(_Answer):
+    """Where a photograph differs from the genuine references, on a grid laid over the whole photograph."""
+
+    rows: int = Field(ge=1)
+    columns: int = Field(ge=1)
+    values: list[float] = Field(
+        description="row by row, 0 or more: standard deviations above what genuine items show at that location, or the "
+        "plain residual where too few are enrolled to tell; 0 where nothing was compared"
+    )
 
 
 class Verdict(_Answer):
@@ -121,6 +153,7 @@ class Verdict(_Answer):
     scores: Scores
     references: list[NearestReference]
     cue_pairs: list[CuePair] = Field(description="matched cues with the first reference of the list")
+    residual_map: ResidualMap | None = Field(None, description="null where nothing could be aligned")
     quality: Quality
     image_id: str = Field(description="SHA-256 of the photograph's bytes")
     bundle_id: str
@@ -160,14 +193,39 @@ class Retrieved:
 
 
 @dataclass(frozen=True)
+class Details:
+    """What verification compares of a photograph; `image_id` names it."""
+
+    image_id: str
+    local: np.ndarray
+    """(T, l) float16, unit norm before rounding: local descriptors at the cues."""
+    positions: np.ndarray
+    """(T, 2) float32, (x, y) as fractions of the network input."""
+    weights: np.ndarray
+    """(T,) float16 in [0, 1]: how much each cue counts; 0 where the photograph has no texture."""
+    stride: float
+    """Distance of neighbouring tokens, as a fraction of the network input's side."""
+    frame: np.ndarray
+    """(4,) float32: a point (x, y) of the network input lies at (f0·x + f1, f2·y + f3) of the photograph."""
+    surface: bytes
+    """The luminance of the network input at a finer size, encoded (`hallmark.data.surface`)."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A reference of a product and part, with what verification compares."""
+
+    reference_id: str
+    item_id: str
+    details: Details
+
+
+@dataclass(frozen=True)
 class Described:
     """A photograph as retrieval and verification see it."""
 
     image_id: str
     descriptor: np.ndarray
     """(D,) float32, unit norm."""
-    local: np.ndarray
-    """(T, l) float16, unit norm before rounding."""
-    positions: np.ndarray
-    """(T, 2) float32, (x, y) as fractions of the photograph."""
+    details: Details
     quality: Quality

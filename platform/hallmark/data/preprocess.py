@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hallmark.config import Config
 from hallmark.data.padding import Content, Fill, centred, pad_to_square
+from hallmark.data.surface import SurfaceConfig
 from hallmark.data.tone import ToneConfig, adjust
 from hallmark.errors import DataError
 
@@ -42,6 +43,7 @@ class Preprocessing(Config):
     )
     mean: tuple[float, float, float] = Field((0.485, 0.456, 0.406), description="subtracted, RGB, of values 0 to 1")
     std: tuple[_Spread, _Spread, _Spread] = Field((0.229, 0.224, 0.225), description="divided by, RGB")
+    surface: SurfaceConfig = SurfaceConfig()
 
 
 class Augmentation(Config):
@@ -174,31 +176,37 @@ def normalise(images: Tensor, config: Preprocessing) -> Tensor:
     return ((images.float() - mean) / std).permute(0, 3, 1, 2).contiguous()
 
 
-def to_photograph(
-    points: np.ndarray, width: int, height: int, config: Preprocessing, box: Box | None = None
-) -> np.ndarray:
-    """Carry points from the network input back to the photograph, through padding and cut.
-
-    Convention: points are (x, y) as fractions of width and height.
+def input_frame(width: int, height: int, config: Preprocessing, box: Box | None = None) -> np.ndarray:
+    """Where the network input lies in the photograph, through padding and cut.
 
     Args:
-        points: (N, 2) fractions of the network input.
         width: px of the photograph.
         height: px of the photograph.
         config: the preprocessing that the photograph went through.
         box: the box that it was cut by, or None.
 
     Returns:
-        (N, 2) fractions of the whole photograph; a point in the padding goes to the nearest edge of what was cut.
+        (4,) float32 f: a point (x, y), in fractions of the input, lies at (f0·x + f1, f2·y + f3), in fractions of the
+        photograph's width and height; beyond 0 to 1 is padding or outside the photograph.
 
     Raises:
         DataError: the box has no area inside the photograph.
     """
     left, top, right, bottom = _region(width, height, box, config.margin)
-    cut_size = np.array([right - left, bottom - top])
-    x0, y0, x1, y1 = _content(*cut_size.tolist(), config)
-    inside = (points * config.side_px - np.array([x0, y0])) / np.array([x1 - x0, y1 - y0])
-    return (np.array([left, top]) + np.clip(inside, 0.0, 1.0) * cut_size) / np.array([width, height])
+    x0, y0, x1, y1 = _content(right - left, bottom - top, config)
+    across, down = (right - left) / (x1 - x0), (bottom - top) / (y1 - y0)
+    frame = (
+        config.side_px * across / width,
+        (left - x0 * across) / width,
+        config.side_px * down / height,
+        (top - y0 * down) / height,
+    )
+    return np.array(frame, dtype=np.float32)
+
+
+def to_photograph(points: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """Carry points (N, 2) from the network input to the photograph, both as fractions; those outside go to its edge."""
+    return np.clip(points * frame[[0, 2]] + frame[[1, 3]], 0.0, 1.0)
 
 
 def luminance(image: np.ndarray) -> np.ndarray:

@@ -14,12 +14,14 @@ import torch
 
 from hallmark.data.decode import decode
 from hallmark.data.manifest import read_bytes
-from hallmark.data.preprocess import Box, luminance, normalise, prepare, to_photograph
+from hallmark.data.preprocess import Box, cut, fit, input_frame, luminance, normalise
+from hallmark.data.surface import contrast, encode_surface
+from hallmark.data.tone import adjust
 from hallmark.errors import DecodeError, HallmarkError
 from hallmark.training.bundle import Bundle
-from hallmark.types import Described, Quality
+from hallmark.types import Described, Details, Quality
 
-_THUMBNAIL_PX = 256
+_THUMBNAIL_PX = 192
 _BLACK, _WHITE = 4 / 255, 251 / 255
 
 
@@ -30,9 +32,11 @@ class Photograph:
     image_id: str
     prepared: np.ndarray
     """(side, side, 3) uint8 RGB."""
+    surface: np.ndarray
+    """(S, S, 3) uint8 RGB, the same at the surface's size."""
     quality: Quality
     thumbnail: bytes
-    """JPEG, longest side at most 256 px."""
+    """JPEG, longest side at most 192 px."""
     box: Box | None = None
     """What was cut out of the original, px; None = all of it."""
 
@@ -76,12 +80,16 @@ class Describer:
         """
         image = decode(data, self._input.limits)
         image_id = hashlib.sha256(data).hexdigest()
+        config = self._input.preprocessing
+        toned = adjust(cut(image, box, config.margin), config.tone)
+        finer = config.model_copy(update={"side_px": config.surface.side_px})
         # A random fill is drawn from the photograph itself, so that its descriptor is the same each time.
-        rng = np.random.default_rng(int(image_id[:16], 16))
-        prepared = prepare(image, self._input.preprocessing, box, rng).pixels
+        seed = int(image_id[:16], 16)
+        prepared = fit(toned, config, np.random.default_rng(seed)).pixels
         return Photograph(
             image_id=image_id,
             prepared=prepared,
+            surface=fit(toned, finer, np.random.default_rng(seed)).pixels,
             quality=_quality(image, prepared),
             thumbnail=_thumbnail(image) if thumbnail else b"",
             box=box,
@@ -94,23 +102,33 @@ class Describer:
         images = torch.from_numpy(np.stack([photograph.prepared for photograph in photographs])).to(self._device)
         with torch.inference_mode():
             embedding = self._method.embed(normalise(images, self._input.preprocessing))
-        descriptors = embedding.descriptor.float().cpu().numpy()
-        local = embedding.local.cpu().numpy().astype(np.float16)
-        positions = embedding.positions.cpu().numpy()
-        return [
-            Described(
-                image_id=photograph.image_id,
-                descriptor=descriptors[row],
-                local=local[row],
-                positions=self._on_photograph(positions[row], photograph).astype(np.float32),
-                quality=photograph.quality,
-            )
-            for row, photograph in enumerate(photographs)
-        ]
+        columns = (embedding.descriptor, embedding.local, embedding.positions, embedding.weights)
+        rows = zip(photographs, *(column.float().cpu().numpy() for column in columns), strict=True)
+        return [self._described(*row, stride=embedding.stride) for row in rows]
 
-    def _on_photograph(self, points: np.ndarray, photograph: Photograph) -> np.ndarray:
-        width, height = photograph.quality.width, photograph.quality.height
-        return to_photograph(points, width, height, self._input.preprocessing, photograph.box)
+    def _described(
+        self,
+        photograph: Photograph,
+        descriptor: np.ndarray,
+        local: np.ndarray,
+        positions: np.ndarray,
+        weights: np.ndarray,
+        stride: float,
+    ) -> Described:
+        config, quality = self._input.preprocessing, photograph.quality
+        there = weights > 0
+        local, positions, weights = local[there], positions[there], weights[there]
+        texture = contrast(photograph.surface, positions, stride) >= config.surface.least_contrast
+        details = Details(
+            image_id=photograph.image_id,
+            local=local.astype(np.float16),
+            positions=positions,
+            weights=np.where(texture, weights, 0.0).astype(np.float16),
+            stride=stride,
+            frame=input_frame(quality.width, quality.height, config, photograph.box),
+            surface=encode_surface(photograph.surface, config.surface),
+        )
+        return Described(photograph.image_id, descriptor, details, quality)
 
 
 def located(table: pa.Table) -> list[Located]:
@@ -153,4 +171,4 @@ def _thumbnail(image: np.ndarray) -> bytes:
     scale = min(1.0, _THUMBNAIL_PX / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+    return cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

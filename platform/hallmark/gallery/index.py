@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import defaultdict
+from functools import cached_property
 from pathlib import Path
 
 import faiss
@@ -66,6 +67,21 @@ class GalleryIndex:
             candidates=tuple(self._candidate(similarity, row) for similarity, row in hits),
             gallery_version=self.gallery.version,
         )
+
+    def rank(self, descriptor: np.ndarray, exclude_image: str | None = None) -> np.ndarray:
+        """(R,) cosine with every reference, in row order; -inf for the image that must not be found."""
+        similarity = self._descriptors @ descriptor.astype(np.float32)
+        similarity[[image == exclude_image for image in self._meta["image_id"]]] = -np.inf
+        return similarity
+
+    def relevant(self, product: str, authenticity: Authenticity, exclude_image: str | None = None) -> np.ndarray:
+        """(R,) bool: references of a product and authenticity, in row order; never the excluded image."""
+        rows = zip(self._meta["product"], self._meta["authenticity"], self._meta["image_id"], strict=True)
+        return np.array([row[:2] == (product, str(authenticity)) and row[2] != exclude_image for row in rows])
+
+    @cached_property
+    def _descriptors(self) -> np.ndarray:
+        return self.gallery.descriptors()
 
     def thumbnail(self, reference_id: str) -> bytes | None:
         """A reference's JPEG thumbnail, None where this version has no such reference."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import lance
@@ -15,9 +17,10 @@ import pyarrow as pa
 
 from hallmark.errors import GalleryError, OutputError
 from hallmark.gallery.describe import Outcome
-from hallmark.types import Authenticity, Described
+from hallmark.types import Authenticity, Described, Details, Member
 
 _META = ("reference_id", "image_id", "product", "part", "item_id", "authenticity")
+_DETAILS = ("image_id", "local", "positions", "weights", "stride", "frame", "surface")
 _EMBEDDING_ID = b"embedding_id"
 
 
@@ -42,7 +45,7 @@ class Gallery:
     embedding_id: str
     """The bundle embedding its descriptors were made with."""
 
-    @property
+    @cached_property
     def _dataset(self) -> lance.LanceDataset:
         return _open(self.uri, self.version)
 
@@ -63,20 +66,43 @@ class Gallery:
             column = self._dataset.to_table(columns=["global"]).column("global").combine_chunks()
         return _matrix(column).astype(np.float32)
 
-    def local(self, rows: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Local descriptors (T, l) float16 and their positions (T, 2) float32 of some rows, in the order asked."""
+    def details(self, rows: Sequence[int]) -> list[Details]:
+        """What verification compares of some rows, in the order asked."""
         if not len(rows):
             return []
         # take() wants ascending, distinct rows to be quick and answers in the order asked only then.
         distinct = sorted(set(rows))
         with _reading(self.uri):
-            table = self._dataset.take(distinct, columns=["local", "positions"])
-        read = {}
-        for place, row in enumerate(distinct):
-            positions = np.asarray(table.column("positions")[place].values, dtype=np.float32).reshape(-1, 2)
-            local = np.asarray(table.column("local")[place].values, dtype=np.float16)
-            read[row] = (local.reshape(len(positions), -1), positions)
+            table = self._dataset.take(distinct, columns=list(_DETAILS))
+        read = dict(zip(distinct, map(_details, table.to_batches(max_chunksize=1)), strict=True))
         return [read[row] for row in rows]
+
+    def members(self, product: str, part: str, authenticity: Authenticity, limit: int) -> list[Member]:
+        """References of a product and part, `limit` of them at most: of as many items as there are, in row order."""
+        rows = self._rows.get((product, part, str(authenticity)), [])
+        meta, shots = self._meta, Counter()
+        turn = {}
+        for row in rows:
+            shots[meta["item_id"][row]] += 1
+            turn[row] = shots[meta["item_id"][row]]
+        chosen = sorted(sorted(rows, key=lambda row: (turn[row], row))[:limit])
+        return [
+            Member(meta["reference_id"][row], meta["item_id"][row], details)
+            for row, details in zip(chosen, self.details(chosen), strict=True)
+        ]
+
+    @cached_property
+    def _meta(self) -> dict[str, list[str]]:
+        table = self.metadata()
+        return {name: table.column(name).to_pylist() for name in table.column_names}
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, str, str], list[int]]:
+        rows: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+        meta = self._meta
+        for row, key in enumerate(zip(meta["product"], meta["part"], meta["authenticity"], strict=True)):
+            rows[key].append(row)
+        return rows
 
     def thumbnails(self, rows: Sequence[int]) -> list[bytes]:
         """JPEG thumbnails of some rows, in the order asked."""
@@ -190,6 +216,7 @@ def _is_gallery(uri: str) -> bool:
 def _table(references: Sequence[Reference], bundle_id: str, embedding_id: str) -> pa.Table:
     num_descriptor = len(references[0].described.descriptor)
     now = datetime.datetime.now(datetime.UTC)
+    details = [r.described.details for r in references]
     flat = np.concatenate([r.described.descriptor for r in references]).astype(np.float16)
     columns = {
         "reference_id": pa.array([f"ref-{r.described.image_id[:24]}" for r in references]),
@@ -199,13 +226,35 @@ def _table(references: Sequence[Reference], bundle_id: str, embedding_id: str) -
         "item_id": pa.array([r.item_id for r in references]),
         "authenticity": pa.array([str(r.authenticity) for r in references]),
         "global": pa.FixedSizeListArray.from_arrays(pa.array(flat), num_descriptor),
-        "local": _lists([r.described.local for r in references], pa.float16()),
-        "positions": _lists([r.described.positions for r in references], pa.float32()),
+        "local": _lists([d.local for d in details], pa.float16()),
+        "positions": _lists([d.positions for d in details], pa.float32()),
+        "weights": _lists([d.weights for d in details], pa.float16()),
+        "stride": pa.array([d.stride for d in details], pa.float64()),
+        "frame": pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate([d.frame for d in details])), 4),
+        "surface": pa.array([d.surface for d in details], pa.binary()),
         "thumbnail": pa.array([r.thumbnail for r in references], pa.binary()),
         "bundle_id": pa.array([bundle_id] * len(references)),
         "enrolled_at": pa.array([now] * len(references), pa.timestamp("us", tz="UTC")),
     }
     return pa.table(columns).replace_schema_metadata({_EMBEDDING_ID: embedding_id.encode()})
+
+
+def _details(row: pa.RecordBatch) -> Details:
+    """A row as verification wants it."""
+
+    def numbers(name: str) -> np.ndarray:
+        return np.asarray(row.column(name)[0].values)
+
+    weights = numbers("weights")
+    return Details(
+        image_id=row.column("image_id")[0].as_py(),
+        local=numbers("local").reshape(len(weights), -1),
+        positions=numbers("positions").reshape(-1, 2),
+        weights=weights,
+        stride=row.column("stride")[0].as_py(),
+        frame=numbers("frame"),
+        surface=row.column("surface")[0].as_py(),
+    )
 
 
 def _lists(arrays: Sequence[np.ndarray], kind: pa.DataType) -> pa.Array:

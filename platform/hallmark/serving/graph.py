@@ -10,6 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import cv2
 import numpy as np
 from pydantic import Field
 from ray import serve
@@ -22,14 +23,15 @@ from hallmark.data.preprocess import Box
 from hallmark.errors import ConfigError, HallmarkError
 from hallmark.gallery.describe import Describer, Photograph
 from hallmark.gallery.index import GalleryIndex
-from hallmark.gallery.store import Gallery, open_gallery
+from hallmark.gallery.store import open_gallery
 from hallmark.serving.auth import KeyRing
 from hallmark.serving.gateway import NotReadyError, OverloadedError, make_app
 from hallmark.serving.schema import Health
 from hallmark.training.bundle import Bundle, open_bundle
 from hallmark.types import Described, Quality, Retrieved, Verdict
 from hallmark.verdict.calibration import calibration_of
-from hallmark.verdict.decide import DecisionConfig, examine
+from hallmark.verdict.comparison import Examiner
+from hallmark.verdict.decide import DecisionConfig
 
 _HEALTHY_COSINE = 0.999
 
@@ -129,12 +131,13 @@ class Verifier:
         self._bundle = open_bundle(self._config.bundle)
         self._calibration = calibration_of(self._bundle)
         self._in_force = self._calibration
-        self._galleries: dict[int, Gallery] = {}
+        self._examiners: dict[int, Examiner] = {}
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Take up other thresholds."""
         live = LiveConfig.model_validate(user_config or {})
         self._in_force = live.decision.resolve(self._calibration)
+        self._examiners = {}
 
     async def state(self) -> Health:
         """Bundle in use."""
@@ -144,10 +147,11 @@ class Verifier:
         """The verdict about a retrieved query; the gallery version is the one it was retrieved from."""
         began = perf_counter()
         version = found.retrieved.gallery_version
-        if version not in self._galleries:
-            self._galleries[version] = open_gallery(self._config.gallery, version, self._bundle.embedding_id)
-        cues = self._galleries[version].local([candidate.row for candidate in found.retrieved.candidates])
-        verdict = examine(found.described, found.retrieved, cues, self._in_force, self._bundle.bundle_id, request_id)
+        examiner = self._examiners.get(version)
+        if examiner is None:
+            gallery = open_gallery(self._config.gallery, version, self._bundle.embedding_id)
+            examiner = self._examiners[version] = Examiner(gallery, self._in_force, self._bundle.bundle_id)
+        verdict = examiner.examine(found.described, found.retrieved, request_id)
         timings = {**found.timings_ms, "verify": 1e3 * (perf_counter() - began)}
         return verdict.model_copy(update={"timings_ms": timings})
 
@@ -225,4 +229,5 @@ def _probe(bundle: Bundle) -> Photograph:
     ramp = np.linspace(0, 255, side)
     y, x = np.meshgrid(ramp, ramp, indexing="ij")
     image = np.stack([x, y, 127 + 127 * np.sin(x / 7) * np.cos(y / 11)], axis=-1).astype(np.uint8)
-    return Photograph("", image, Quality(width=side, height=side, sharpness=0, brightness=0, clipped=0), b"")
+    finer = cv2.resize(image, (bundle.input.preprocessing.surface.side_px,) * 2)
+    return Photograph("", image, finer, Quality(width=side, height=side, sharpness=0, brightness=0, clipped=0), b"")

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+Cues = tuple[np.ndarray, np.ndarray]
+"""Local descriptors (T, l), unit norm, and what each cue counts, (T,) 0 or more; a cue of weight 0 is not there."""
+
+_NOWHERE = -3.0
+"""Below every cosine."""
 
 
 @dataclass(frozen=True)
@@ -12,7 +19,7 @@ class Matches:
     """One query against K references; T cues in the query."""
 
     score: np.ndarray
-    """(K,) float64 in [0, 1]: matched similarities summed over all T cues of the query, divided by T."""
+    """(K,) float64 in [0, 1]: weighted similarities of the matched cues over the weight of all cues of the query."""
     count: np.ndarray
     """(K,) int64: matched cues."""
     partner: np.ndarray
@@ -21,41 +28,55 @@ class Matches:
     """(K, T) float32: cosine with the nearest cue of the reference, matched or not."""
 
 
-def match(query: np.ndarray, references: np.ndarray, threshold: float) -> Matches:
-    """Match a query with several references at once.
+def match(query: Cues, references: Sequence[Cues], threshold: float) -> Matches:
+    """Match a query with several references at once, whatever their numbers of cues.
 
     A query cue is matched where it and its nearest reference cue are each other's nearest and their cosine is at least
-    `threshold` (first paper, equation 6, in the form of its ancestor's mutual nearest neighbours). The score counts
-    unmatched cues as zero, so it is comparable between photographs.
+    `threshold` (first paper, equation 6). The score v = Σ_matched w·s / Σ_all w counts unmatched cues as zero, so that
+    it can be compared between photographs; neither padding nor the order of cues or references changes it.
 
     Args:
-        query: (T, l) unit descriptors.
-        references: (K, U, l) unit descriptors.
+        query: T cues.
+        references: of each candidate.
         threshold: least cosine of a match.
     """
-    num_references, num_cues = references.shape[0], query.shape[0]
-    if num_references == 0 or num_cues == 0 or references.shape[1] == 0:
+    descriptors, weights = query
+    num_cues, num_references = len(weights), len(references)
+    longest = max((len(w) for _, w in references), default=0)
+    if not num_cues or not longest:
         return Matches(
             np.zeros(num_references),
             np.zeros(num_references, dtype=np.int64),
             np.full((num_references, num_cues), -1),
-            np.zeros((num_references, num_cues), dtype=np.float32),
+            np.full((num_references, num_cues), _NOWHERE, dtype=np.float32),
         )
-    cosines = np.matmul(query.astype(np.float32), references.astype(np.float32).transpose(0, 2, 1))
-    nearest = cosines.argmax(axis=2)
-    returned = np.take_along_axis(cosines.argmax(axis=1), nearest, axis=1)
-    similarity = np.take_along_axis(cosines, nearest[:, :, None], axis=2)[:, :, 0]
-    matched = (returned == np.arange(num_cues)) & (similarity >= threshold)
-    kept = np.where(matched, np.clip(similarity, 0.0, 1.0), 0.0).astype(np.float64)
+    stacked = np.zeros((num_references, longest, descriptors.shape[1]), dtype=np.float32)
+    there = np.zeros((num_references, longest), dtype=bool)
+    for place, (local, weight) in enumerate(references):
+        stacked[place, : len(weight)] = local
+        there[place, : len(weight)] = weight > 0
+    counted = weights > 0
+    # One product for all candidates; each row is complete in memory, so that both searches run along memory.
+    cosines = (stacked.reshape(-1, stacked.shape[2]) @ descriptors.astype(np.float32).T).reshape(*there.shape, num_cues)
+    cosines[~there] = _NOWHERE
+    cosines[:, :, ~counted] = _NOWHERE
+    back = cosines.argmax(axis=2)
+    towards = np.ascontiguousarray(cosines.transpose(0, 2, 1))
+    nearest = towards.argmax(axis=2)
+    similarity = np.take_along_axis(towards, nearest[:, :, None], axis=2)[:, :, 0]
+    returned = np.take_along_axis(back, nearest, axis=1)
+    matched = (returned == np.arange(num_cues)) & (similarity >= threshold) & counted & there.any(axis=1)[:, None]
+    total = float(weights[counted].astype(np.float64).sum())
+    kept = np.where(matched, np.clip(similarity, 0.0, 1.0), 0.0).astype(np.float64) @ weights.astype(np.float64)
     return Matches(
-        score=kept.sum(axis=1) / num_cues,
+        score=kept / total if total else kept,
         count=matched.sum(axis=1),
         partner=np.where(matched, nearest, -1),
         similarity=similarity,
     )
 
 
-def mutual_cosines(query: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Cosines of the mutual nearest neighbours of two sets of unit descriptors, whatever their height. -> (m,)."""
-    matches = match(query, reference[None], threshold=-2.0)
+def mutual_cosines(query: Cues, reference: Cues) -> np.ndarray:
+    """Cosines of the mutual nearest neighbours of two sets of cues, whatever their height. -> (m,)."""
+    matches = match(query, [reference], threshold=-2.0)
     return matches.similarity[0][matches.partner[0] >= 0]

@@ -1,0 +1,115 @@
+"""The surface in verification: keypoints to register by, and cells of gradient directions to compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+from pydantic import Field
+
+from hallmark.config import Config
+from hallmark.data.surface import decode_surface
+
+_ORIENTATIONS = 9
+_SOFTENING_PX = 0.7
+_FLAT = 5.0
+"""Sobel response below which a neighbourhood counts as flat: what noise and compression leave on blank paper."""
+
+
+class SurfaceComparison(Config):
+    """How surfaces are registered and compared."""
+
+    keypoint_side_px: int = Field(256, ge=64, le=1024, description="side at which keypoints are looked for, px")
+    max_keypoints: int = Field(400, ge=16, le=5000, description="strongest keypoints kept")
+    keypoint_contrast: float = Field(0.02, gt=0, lt=1, description="least contrast of a keypoint; lower finds more")
+    cell_px: int = Field(8, ge=4, le=64, description="side of a cell at the surface's own size, px")
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """Points of a surface that are found again in another photograph of it."""
+
+    points: np.ndarray
+    """(P, 2) float32, (x, y) as fractions of the network input."""
+    descriptors: np.ndarray
+    """(P, 128) float32, unit norm: square roots of SIFT's histograms."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A surface on a grid, in the frame that it was warped into."""
+
+    directions: np.ndarray
+    """(n, n, 9) float32: gradient energy by direction, relative to the neighbourhood's; near 0 where it is flat."""
+    seen: np.ndarray
+    """(n, n) bool: where the photograph shows something of that frame."""
+
+
+class Surface:
+    """A decoded surface; keypoints are found when first asked for."""
+
+    def __init__(self, encoded: bytes, config: SurfaceComparison):
+        self.pixels = decode_surface(encoded)
+        self._config = config
+
+    @cached_property
+    def keypoints(self) -> Keypoints:
+        """The strongest keypoints, in an order that depends on the pixels alone."""
+        side = self._config.keypoint_side_px
+        small = cv2.resize(self.pixels, (side, side), interpolation=cv2.INTER_AREA)
+        detector = cv2.SIFT_create(self._config.max_keypoints, contrastThreshold=self._config.keypoint_contrast)
+        found, descriptors = detector.detectAndCompute(small, None)
+        if descriptors is None:
+            return Keypoints(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32))
+        points = (np.array([keypoint.pt for keypoint in found], dtype=np.float32) + 0.5) / side
+        return Keypoints(points, np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-9)))
+
+    def cells(self, matrix: np.ndarray) -> Cells:
+        """The surface as the frame sees it that `matrix` (3, 3, fractions to fractions) leads to."""
+        side, cell = self.pixels.shape[0], self._config.cell_px
+        scaling = np.diag([float(side), float(side), 1.0])
+        in_px = _CENTRE @ scaling @ matrix @ np.linalg.inv(scaling) @ np.linalg.inv(_CENTRE)
+        warped = cv2.warpPerspective(self.pixels, in_px, (side, side), borderMode=cv2.BORDER_REPLICATE)
+        inside = cv2.warpPerspective(np.ones_like(self.pixels), in_px, (side, side), flags=cv2.INTER_NEAREST)
+        num = side // cell
+        seen = inside[: num * cell, : num * cell].reshape(num, cell, num, cell).mean(axis=(1, 3)) > 0.9
+        return Cells(gradient_cells(warped, cell), seen)
+
+
+_CENTRE = np.array([[1.0, 0.0, -0.5], [0.0, 1.0, -0.5], [0.0, 0.0, 1.0]])
+"""From fractions times side to pixel indices: the centre of the first pixel lies at half a pixel."""
+
+
+def gradient_cells(pixels: np.ndarray, cell_px: int) -> np.ndarray:
+    """Gradient energy by direction in cells, relative to that of the 3 x 3 neighbouring cells.
+
+    Each pixel shares its gradient's magnitude between the two nearest of nine directions over half a turn. Light and
+    contrast cancel out; flat paper gives zeros, not amplified noise.
+
+    Args:
+        pixels: (S, S) uint8.
+        cell_px: side of a cell.
+
+    Returns:
+        (n, n, 9) float32 with n = S // cell_px.
+    """
+    num = pixels.shape[0] // cell_px
+    light = cv2.GaussianBlur(pixels.astype(np.float32), (0, 0), _SOFTENING_PX)
+    across, down = (cv2.Sobel(light, cv2.CV_32F, *order, ksize=3) for order in ((1, 0), (0, 1)))
+    magnitude, angle = cv2.cartToPolar(across, down)
+    magnitude, angle = (field[: num * cell_px, : num * cell_px] for field in (magnitude, angle))
+    direction = angle * (_ORIENTATIONS / np.pi)
+    lower = np.floor(direction)
+    share = (direction - lower).ravel()
+    places = np.arange(num * cell_px) // cell_px
+    base = ((places[:, None] * num + places[None, :]) * _ORIENTATIONS).ravel()
+    lower = lower.ravel().astype(np.int64)
+    magnitude = magnitude.ravel()
+    size = num * num * _ORIENTATIONS
+    energy = np.bincount(base + lower % _ORIENTATIONS, magnitude * (1 - share), size)
+    energy += np.bincount(base + (lower + 1) % _ORIENTATIONS, magnitude * share, size)
+    energy = (energy / cell_px**2).reshape(num, num, _ORIENTATIONS).astype(np.float32)
+    around = np.sqrt(np.maximum(cv2.blur((energy**2).sum(axis=2), (3, 3)), 0.0))
+    return energy / (around + _FLAT)[:, :, None]
