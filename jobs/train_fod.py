@@ -21,11 +21,13 @@ def main(config_path: str | None, overrides: list[str]) -> None:
     workers = DescribeConfig(num_workers=run.workers.num_workers, use_gpu=run.workers.use_gpu)
     bundle = calibrate(bundle, job.calibration, partial(describe_photographs, config=workers))
     fitted = calibration_of(bundle)
+    for warning in fitted.warnings:
+        print(f"calibration: {warning}")
+    f1 = "not defined" if fitted.f1 is None else f"{fitted.f1:.3f}"
     print(
         f"bundle {bundle.bundle_id} in {bundle.path}: epoch {bundle.metrics['validation']['epoch']}, separation "
         f"{bundle.metrics['validation']['separation']:.3f}; on {fitted.num_genuine} genuine and "
-        f"{fitted.num_counterfeit} counterfeit validation photographs F1 {fitted.f1:.3f}, which the threshold was "
-        "chosen for (test figures: jobs/evaluate.py)"
+        f"{fitted.num_counterfeit} counterfeit validation photographs out-of-fold F1 {f1} (test figures: jobs/evaluate.py)"
     )
 
 

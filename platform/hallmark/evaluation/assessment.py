@@ -7,8 +7,13 @@ from collections import Counter, defaultdict
 from itertools import chain, zip_longest
 from pathlib import Path
 
+import numpy as np
+
 from hallmark.data.manifest import manifest_hash, read_bytes, read_manifest
 from hallmark.data.splits import split_hash
+from hallmark.errors import DataError
+from hallmark.evaluation.costs import costs_of
+from hallmark.evaluation.localisation import read_edit_mask
 from hallmark.evaluation.metrics import Evaluation, Examined, evaluate_examined
 from hallmark.evaluation.protocol import Describe, EvaluateConfig, examine_photographs
 from hallmark.evaluation.report import Example, write_report
@@ -21,7 +26,7 @@ from hallmark.verdict.calibration import calibration_of
 
 
 def assess(config: EvaluateConfig, describe: Describe) -> tuple[Evaluation, Path]:
-    """Examine, measure and write metrics.json, metrics.md, verdicts.csv and report.html.
+    """Examine, measure and write metrics.json, metrics.csv, metrics.md, verdicts.csv and report.html.
 
     Returns:
         The figures and the report's path.
@@ -31,8 +36,12 @@ def assess(config: EvaluateConfig, describe: Describe) -> tuple[Evaluation, Path
     """
     bundle = open_bundle(config.bundle)
     gallery = open_gallery(config.gallery, config.gallery_version, bundle.embedding_id)
-    examined, unread = examine_photographs(bundle, gallery, config, describe)
-    evaluation = evaluate_examined(examined, config.seed)
+    examination = examine_photographs(bundle, gallery, config, describe)
+    examined = examination.examined
+    costs = costs_of(bundle.build_method(), bundle.input.preprocessing, gallery)
+    evaluation = evaluate_examined(
+        examined, config.seed, rankings=examination.rankings, items=examination.items, costs=costs
+    )
     out = Path(config.out)
     write_tables(out, evaluation, examined)
     report = write_report(
@@ -41,7 +50,7 @@ def assess(config: EvaluateConfig, describe: Describe) -> tuple[Evaluation, Path
         examined,
         bundle.metrics.get("epochs", []),
         _examples(examined, GalleryIndex(gallery), config.num_examples),
-        _told(bundle, config, unread),
+        _told(bundle, config, examination.unread),
     )
     return evaluation, report
 
@@ -61,7 +70,14 @@ def _examples(examined: list[Examined], index: GalleryIndex, count: int) -> list
 def _example(photograph: Examined, index: GalleryIndex) -> Example:
     references = photograph.verdict.references
     thumbnail = index.thumbnail(references[0].reference_id) if references else None
-    return Example(photograph, read_bytes(photograph.uri), thumbnail)
+    return Example(photograph, read_bytes(photograph.uri), thumbnail, edit_mask=_edit_mask(photograph))
+
+
+def _edit_mask(photograph: Examined) -> np.ndarray | None:
+    try:
+        return read_edit_mask(photograph.edit_mask) if photograph.edit_mask else None
+    except DataError:  # the measure has counted and told it
+        return None
 
 
 def _told(bundle: Bundle, config: EvaluateConfig, unread: list[Outcome]) -> dict[str, object]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -115,6 +116,19 @@ def canvas(width: float, height: float, ground: str = "none", tight: bool = True
     """A figure of width x height inches that no global state knows of."""
     figure = Figure(figsize=(width, height), facecolor=ground, layout="constrained" if tight else None)
     FigureCanvasAgg(figure)
+    return figure
+
+
+def chart(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of width x height inches with one panel."""
+    figure = canvas(width, height)
+    return figure, figure.subplots()
+
+
+def empty(figure: Figure, axes: Axes, message: str) -> Figure:
+    """The figure with a message where its panel has nothing to show."""
+    axes.set(xticks=[], yticks=[])
+    axes.text(0.5, 0.5, message, ha="center", va="center", color=MUTED, transform=axes.transAxes)
     return figure
 
 

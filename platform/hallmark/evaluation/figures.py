@@ -8,18 +8,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import roc_curve
 
-from hallmark.evaluation.canvas import ACCENT, COLOURS, GRID, INK, MUTED, canvas, styled, to_jpeg, to_png, to_svg
+from hallmark.evaluation.canvas import (
+    ACCENT,
+    COLOURS,
+    GRID,
+    INK,
+    MUTED,
+    canvas,
+    chart,
+    empty,
+    styled,
+    to_jpeg,
+    to_png,
+    to_svg,
+)
+from hallmark.evaluation.curves import rejection_curves, risk_coverage_curves, training_curves
 from hallmark.evaluation.metrics import Calibration, Estimate, Evaluation, Examined
-from hallmark.evaluation.photographs import Tile, contact_sheet, draw_matches
+from hallmark.evaluation.photographs import Tile, contact_sheet, draw_matches, draw_residual
 from hallmark.types import Authenticity, VerdictLabel
 
 __all__ = [
@@ -27,7 +39,10 @@ __all__ = [
     "confusion_matrix",
     "contact_sheet",
     "draw_matches",
+    "draw_residual",
+    "rejection_curves",
     "reliability_diagram",
+    "risk_coverage_curves",
     "roc",
     "score_histogram",
     "to_jpeg",
@@ -52,11 +67,11 @@ def score_histogram(
         label: of the score's axis.
         thresholds: values by name, drawn as lines; those that are not finite are left out.
     """
-    figure, axes = _chart(9.4, 3.1)
+    figure, axes = chart(9.4, 3.1)
     marks = {name: value for name, value in (thresholds or {}).items() if math.isfinite(value)}
     pooled = np.concatenate([np.asarray(scores, dtype=float) for scores in groups.values()] or [np.empty(0)])
     if not len(pooled):
-        return _empty(figure, axes, "no photograph has this score")
+        return empty(figure, axes, "no photograph has this score")
     edges = np.linspace(*_span(np.append(pooled, list(marks.values()))), 33)
     layers = {}
     for name, scores in groups.items():
@@ -84,7 +99,7 @@ def reliability_diagram(calibration: Calibration) -> Figure:
     filled = [one for one in calibration.bins if one.mean_p is not None]
     if not filled:
         counts.remove()
-        return _empty(figure, axes, "no photograph was given a probability")
+        return empty(figure, axes, "no photograph was given a probability")
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="perfectly calibrated")
     means = [one.mean_p for one in filled]
     shares = np.array([(one.genuine.value, one.genuine.low, one.genuine.high) for one in filled])
@@ -93,7 +108,7 @@ def reliability_diagram(calibration: Calibration) -> Figure:
     axes.errorbar(means, shares[:, 0], yerr=errors, fmt="o", label="found, 95 % interval", **style)
     axes.set(ylabel="truly genuine", ylim=(-0.03, 1.03), xlim=(-0.02, 1.02))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
     width = calibration.bins[0].high - calibration.bins[0].low
     lows, sizes = [one.low for one in calibration.bins], [one.genuine.n for one in calibration.bins]
     counts.bar(lows, sizes, width * 0.9, align="edge", color=ACCENT, alpha=0.6)
@@ -140,7 +155,7 @@ def roc(examined: Sequence[Examined], estimates: Mapping[str, Estimate] | None =
         examined: only in-domain photographs are used.
         estimates: AUROC by curve name (`decision score`, `global margin`), put into the legend.
     """
-    figure, axes = _chart(4.6, 4.4)
+    figure, axes = chart(4.6, 4.4)
     in_domain = [photograph for photograph in examined if photograph.in_domain]
     curves = {
         "decision score": [(one, one.verdict.scores.decision) for one in in_domain],
@@ -161,68 +176,13 @@ def roc(examined: Sequence[Examined], estimates: Mapping[str, Estimate] | None =
             axes.plot(called[~genuine].mean(), called[genuine].mean(), "o", label="verdicts given", **point)
         drawn = True
     if not drawn:
-        return _empty(figure, axes, "needs scored photographs of both kinds")
+        return empty(figure, axes, "needs scored photographs of both kinds")
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", label="chance")
     axes.set(xlabel="counterfeits accepted", ylabel="genuine accepted", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_aspect("equal")
     axes.legend(loc="lower right")
-    return figure
-
-
-_NOT_TERMS = {"step", "epoch", "loss", "gradient_norm", "learning_rate", "seconds"}
-
-
-@styled
-def training_curves(records: Sequence[Mapping[str, Any]]) -> Figure:
-    """Loss, its terms, and the validation figure over training.
-
-    Args:
-        records: one mapping a step or epoch, with `step` or `epoch`, `loss`, any named terms, and on validated epochs
-            `separation` or figures whose name starts with `val`. What is missing or not finite leaves a gap.
-    """
-    figure = canvas(9.6, 2.9)
-    axes = figure.subplots(1, 3)
-    clock = "step" if any("step" in record for record in records) else "epoch"
-    names = list(dict.fromkeys(name for record in records for name in record))
-    validation = [name for name in names if name == "separation" or name.startswith("val")]
-    terms = [name for name in names if name not in _NOT_TERMS and name not in validation]
-    panels = (("loss", ["loss"], clock), ("loss terms", terms, clock), ("validation", validation, "epoch"))
-    for panel, (title, series, preferred) in zip(axes, panels, strict=True):
-        panel.set_title(title)
-        lines = {name: _series(records, name, preferred) for name in series}
-        lines = {name: line for name, line in lines.items() if len(line)}
-        if not lines:
-            _empty(figure, panel, "not recorded")
-            continue
-        for (name, line), (colour, dashes) in zip(lines.items(), _line_styles(len(lines)), strict=True):
-            marker = "o" if len(line) < 25 else None
-            panel.plot(
-                line[:, 0],
-                line[:, 1],
-                color=colour,
-                linestyle=dashes,
-                marker=marker,
-                markersize=3,
-                linewidth=1.1,
-                label=name,
-            )
-        panel.set_xlabel(preferred if any(preferred in record for record in records) else clock)
-        panel.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-        if len(lines) > 1 or title == "validation":
-            panel.legend(fontsize=8.5)
-    return figure
-
-
-def _chart(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = canvas(width, height)
-    return figure, figure.subplots()
-
-
-def _empty(figure: Figure, axes: Axes, message: str) -> Figure:
-    axes.set(xticks=[], yticks=[])
-    axes.text(0.5, 0.5, message, ha="center", va="center", color=MUTED, transform=axes.transAxes)
     return figure
 
 
@@ -236,20 +196,3 @@ def _with_auroc(name: str, estimates: Mapping[str, Estimate] | None) -> str:
     if estimate is None or estimate.value is None:
         return name
     return f"{name}, AUROC {estimate.value:.3f}"
-
-
-def _series(records: Sequence[Mapping[str, Any]], name: str, preferred: str) -> np.ndarray:
-    """(N, 2) float64 of clock and value, from the records that hold both; sorted by clock."""
-    clock = preferred if any(preferred in record and name in record for record in records) else "step"
-    points = [(record[clock], record[name]) for record in records if clock in record and _is_number(record.get(name))]
-    return np.array(sorted(points), dtype=float).reshape(-1, 2)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _line_styles(count: int) -> list[tuple[str, Any]]:
-    colours = ("#0072b2", "#d55e00", "#868e96", "#aa5f9b", ACCENT)
-    dashes = ("-", (0, (4, 2)), (0, (1, 1.5)))
-    return [(colours[position % 5], dashes[position // 5 % 3]) for position in range(count)]

@@ -1,19 +1,16 @@
-"""The formulas behind the metrics: proportions, bootstrap over items, AUROC, calibration, ranked lists.
+"""The formulas behind the metrics: proportions, bootstrap over items, AUROC, calibration.
 
 A figure that is not defined (no photographs, one class only) is None, never nan.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 from scipy.stats import binomtest
-
-from hallmark.errors import DataError
 
 CONFIDENCE = 0.95
 """Level of every interval."""
@@ -73,18 +70,6 @@ class Calibration(Figures):
     expected_calibration_error: float | None
     n: int
     bins: list[ReliabilityBin]
-
-
-class Retrieval(Figures):
-    """Quality of ranked lists; `recall[k]`: share of queries with a relevant reference among the first k.
-
-    `num_without_relevant` queries had nothing to find; they count in no other figure.
-    """
-
-    recall: dict[int, Proportion]
-    mean_average_precision: float | None
-    num_queries: int
-    num_without_relevant: int
 
 
 def f1_score(true_positives: float, false_positives: float, false_negatives: float) -> float | None:
@@ -189,48 +174,3 @@ def calibrate(p_genuine: np.ndarray, genuine: np.ndarray, num_bins: int = 15) ->
     num_judged = len(p_genuine)
     error = gap / num_judged if num_judged else None
     return Calibration(expected_calibration_error=error, n=num_judged, bins=bins)
-
-
-def rank(similarity: np.ndarray, relevant: np.ndarray, depths: Sequence[int] = (1, 5, 10)) -> Retrieval:
-    """Recall@k and mean average precision of the lists that sorting by similarity gives.
-
-    Equal similarities are ranked with the relevant ones last, so that a constant score earns nothing. Give a query's
-    own photograph similarity -inf and relevance False.
-
-    Args:
-        similarity: (Q, R) float, higher = nearer.
-        relevant: (Q, R) bool.
-        depths: the k of Recall@k.
-
-    Raises:
-        DataError: the shapes differ, or a similarity is nan.
-    """
-    if similarity.shape != relevant.shape or similarity.ndim != 2:
-        raise DataError(f"ranked lists: found shapes {similarity.shape} and {relevant.shape}; wanted one (Q, R) twice")
-    if np.isnan(similarity).any():
-        raise DataError("ranked lists: found a similarity that is nan; wanted numbers (check the descriptors)")
-    answerable = relevant.any(axis=1)
-    order = np.lexsort((relevant, -similarity), axis=1)
-    hits = np.take_along_axis(relevant, order, axis=1)[answerable]
-    precision = np.cumsum(hits, axis=1) / np.arange(1, similarity.shape[1] + 1)
-    average_precision = (precision * hits).sum(axis=1) / hits.sum(axis=1)
-    return Retrieval(
-        recall={int(depth): Proportion.count(hits[:, :depth].any(axis=1)) for depth in depths},
-        mean_average_precision=float(average_precision.mean()) if len(hits) else None,
-        num_queries=len(hits),
-        num_without_relevant=int((~answerable).sum()),
-    )
-
-
-def rejected_at(in_domain: np.ndarray, unrelated: np.ndarray, false_rejection: float) -> Proportion:
-    """Unrelated photographs below the highest threshold that rejects at most a share of the in-domain ones.
-
-    Args:
-        in_domain: (N,) float scores; a photograph is rejected when its score is below the threshold.
-        unrelated: (M,) float scores.
-        false_rejection: 0 to 1, below 1.
-    """
-    if len(in_domain) == 0:
-        return Proportion.of(0, 0)
-    threshold = np.sort(in_domain)[math.floor(false_rejection * len(in_domain))]
-    return Proportion.count(unrelated < threshold)

@@ -8,33 +8,32 @@ photographs, one class only) is None, never nan.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from hallmark.errors import DataError
+from hallmark.evaluation.abstention import RiskCoverage, abstain
+from hallmark.evaluation.costs import Costs, StageTime, stage_times
+from hallmark.evaluation.examined import DECIDED, RIGHT_VERDICT, TRUTHS, Examined, check_examined
+from hallmark.evaluation.groups import Group, count_items, group, group_by, share
+from hallmark.evaluation.localisation import Localisation, localise
 from hallmark.evaluation.measures import (
-    CONFIDENCE,
     Calibration,
     Estimate,
     Figures,
     ItemBootstrap,
     Proportion,
-    ReliabilityBin,
-    Retrieval,
     auroc,
     calibrate,
     f1_score,
-    rank,
-    rejected_at,
 )
-from hallmark.types import Authenticity, Verdict, VerdictLabel
+from hallmark.evaluation.ranking import Ranking, Reranking, Retrieval, rank_twice
+from hallmark.evaluation.rejection import RejectionReport, reject
+from hallmark.types import Authenticity, VerdictLabel
 
 __all__ = [
-    "CONFIDENCE",
     "RIGHT_VERDICT",
     "TRUTHS",
     "Calibration",
@@ -45,61 +44,9 @@ __all__ = [
     "MacroReport",
     "PolarityReport",
     "Proportion",
-    "RejectionReport",
-    "ReliabilityBin",
-    "Retrieval",
-    "auroc",
-    "calibrate",
+    "Ranking",
     "evaluate_examined",
-    "f1_score",
-    "rank",
-    "rejected_at",
 ]
-
-TRUTHS = (Authenticity.GENUINE, Authenticity.COUNTERFEIT, Authenticity.UNRELATED)
-RIGHT_VERDICT = {
-    Authenticity.GENUINE: VerdictLabel.GENUINE,
-    Authenticity.COUNTERFEIT: VerdictLabel.COUNTERFEIT,
-    Authenticity.UNRELATED: VerdictLabel.NOT_IN_GALLERY,
-}
-
-_THRESHOLDS = {"threshold_global", "threshold_genuine", "threshold_counterfeit"}
-"""May be infinite: a fitted threshold can be one that nothing, or everything, passes."""
-
-
-@dataclass(frozen=True)
-class Examined:
-    """One photograph of known truth and the verdict it was given.
-
-    `product` is the true product, None for an unrelated photograph; `source_id` is None where unknown.
-    """
-
-    image_id: str
-    uri: str
-    product: str | None
-    part: str
-    authenticity: Authenticity
-    item_id: str
-    source_id: str | None
-    verdict: Verdict
-
-    @property
-    def in_domain(self) -> bool:
-        """Whether the photograph shows a product of the gallery, genuine or counterfeit."""
-        return self.authenticity in (Authenticity.GENUINE, Authenticity.COUNTERFEIT)
-
-    @property
-    def is_right(self) -> bool:
-        """Whether the verdict is the one the truth asks for; `inconclusive` never is."""
-        return self.verdict.verdict == RIGHT_VERDICT.get(self.authenticity)
-
-    @property
-    def global_margin(self) -> float | None:
-        """Genuine minus counterfeit global similarity; None unless both kinds of reference were compared."""
-        scores = self.verdict.scores
-        if scores.global_genuine is None or scores.global_counterfeit is None:
-            return None
-        return scores.global_genuine - scores.global_counterfeit
 
 
 class PolarityReport(Figures):
@@ -119,37 +66,13 @@ class MacroReport(Figures):
     f1: Estimate
 
 
-class RejectionReport(Figures):
-    """How well photographs of unknown products are kept out, and what that costs.
-
-    `at_frr_*`: share of unrelated photographs below the highest g+ threshold that rejects at most 1 or 5 % of these
-    in-domain photographs. The threshold is read off the test scores: it describes them, it is not the one in use.
-    """
-
-    unrelated_rejected: Proportion
-    in_domain_rejected: Proportion
-    counterfeit_rejected: Proportion
-    at_frr_1: Proportion
-    at_frr_5: Proportion
-    auroc_global_similarity: Estimate
-
-
-class Group(Figures):
-    """The main figures of the in-domain photographs that share a product, part or source (name None = not known)."""
-
-    name: str | None
-    photographs: int
-    items: int
-    accuracy: Proportion
-    genuine_recall: Proportion
-    counterfeit_recall: Proportion
-    coverage: Proportion
-    product_accuracy: Proportion
-    auroc: float | None
-
-
 class Evaluation(Figures):
-    """Everything measured on one set of verdicts. `confusion[truth][verdict]` counts photographs."""
+    """Everything measured on one set of verdicts. `confusion[truth][verdict]` counts photographs.
+
+    `evidence`: AUROC of genuine against counterfeit for each score by itself, see `Examined.evidence`; scores that no
+    photograph has are left out. `retrieval_*` and `reranking` are None where no rankings were given, `localisation`
+    where no counterfeit has an edit mask. `items_fused`: the verdicts about whole items, where they were given.
+    """
 
     photographs: int
     items: int
@@ -169,39 +92,53 @@ class Evaluation(Figures):
     macro: MacroReport
     auroc_decision: Estimate
     auroc_global_margin: Estimate
+    evidence: dict[str, Estimate]
     product_accuracy: Proportion
     rejection: RejectionReport
     calibration: Calibration
-    retrieval: Retrieval | None
+    risk_coverage: list[RiskCoverage]
+    retrieval_global: Retrieval | None
+    retrieval_reranked: Retrieval | None
+    reranking: Reranking | None
+    localisation: Localisation | None
+    timings: dict[str, StageTime]
+    costs: Costs | None
+    items_fused: Group | None
     by_product: list[Group]
     by_part: list[Group]
     by_source: list[Group]
 
 
 def evaluate_examined(
-    examined: Sequence[Examined], seed: int, resamples: int = 1000, retrieval: Retrieval | None = None
+    examined: Sequence[Examined],
+    seed: int,
+    resamples: int = 1000,
+    rankings: Sequence[Ranking] = (),
+    items: Sequence[Examined] = (),
+    costs: Costs | None = None,
 ) -> Evaluation:
-    """Measure a set of verdicts.
+    """Measure a set of verdicts; edit masks are read from where they lie.
 
     Args:
         examined: one entry a photograph; may be empty.
         seed: of the bootstrap.
         resamples: of the bootstrap.
-        retrieval: what `rank` gave on the same photographs, where it was run.
+        rankings: how near the gallery's references are to the in-domain photographs among them, where it was measured.
+        items: the in-domain items with the verdict that all their photographs gave together, one entry an item.
+        costs: of the bundle and the gallery, where they were measured.
 
     Raises:
         DataError: a photograph's truth is not known, or a score is not finite; names the photograph.
     """
-    for photograph in examined:
-        _check(photograph)
+    check_examined([*examined, *items])
     in_domain = [photograph for photograph in examined if photograph.in_domain]
-    decided = [p for p in in_domain if p.verdict.verdict in (VerdictLabel.GENUINE, VerdictLabel.COUNTERFEIT)]
+    decided = [photograph for photograph in in_domain if photograph.verdict.verdict in DECIDED]
     measure = _Measure.of(examined, seed, resamples)
     polarity = {positive: measure.polarity(positive) for positive in TRUTHS[:2]}
-    judged = [photograph for photograph in in_domain if photograph.verdict.p_genuine is not None]
+    before, after, reranking = rank_twice(rankings, examined, seed, resamples) or (None, None, None)
     return Evaluation(
         photographs=len(examined),
-        items=_count_items(examined),
+        items=count_items(examined),
         seed=seed,
         resamples=resamples,
         bundle_ids=sorted({photograph.verdict.bundle_id for photograph in examined}),
@@ -211,23 +148,28 @@ def evaluate_examined(
         accuracy=Proportion.count(photograph.is_right for photograph in in_domain),
         coverage=Proportion.of(len(decided), len(in_domain)),
         accuracy_decided=Proportion.count(photograph.is_right for photograph in decided),
-        counterfeits_accepted=_share(in_domain, Authenticity.COUNTERFEIT, VerdictLabel.GENUINE),
-        genuine_accused=_share(in_domain, Authenticity.GENUINE, VerdictLabel.COUNTERFEIT),
+        counterfeits_accepted=share(in_domain, Authenticity.COUNTERFEIT, VerdictLabel.GENUINE),
+        genuine_accused=share(in_domain, Authenticity.GENUINE, VerdictLabel.COUNTERFEIT),
         counterfeit_positive=polarity[Authenticity.COUNTERFEIT],
         genuine_positive=polarity[Authenticity.GENUINE],
         macro=measure.macro(list(polarity.values())),
         auroc_decision=measure.auroc([p.verdict.scores.decision for p in examined]),
         auroc_global_margin=measure.auroc([p.global_margin for p in examined]),
+        evidence=measure.evidence(),
         product_accuracy=Proportion.count(p.verdict.product == p.product for p in in_domain),
-        rejection=measure.rejection(),
-        calibration=calibrate(
-            np.array([p.verdict.p_genuine for p in judged], dtype=float),
-            np.array([p.authenticity == Authenticity.GENUINE for p in judged], dtype=bool),
-        ),
-        retrieval=retrieval,
-        by_product=_groups(in_domain, lambda photograph: photograph.product),
-        by_part=_groups(in_domain, lambda photograph: photograph.part),
-        by_source=_groups(in_domain, lambda photograph: photograph.source_id or None),
+        rejection=reject(examined, measure.bootstrap),
+        calibration=_calibration(in_domain),
+        risk_coverage=abstain(examined, seed, resamples),
+        retrieval_global=before,
+        retrieval_reranked=after,
+        reranking=reranking,
+        localisation=localise(examined, seed, resamples),
+        timings=stage_times(examined),
+        costs=costs,
+        items_fused=group("items, photographs fused", items) if items else None,
+        by_product=group_by(in_domain, lambda photograph: photograph.product),
+        by_part=group_by(in_domain, lambda photograph: photograph.part),
+        by_source=group_by(in_domain, lambda photograph: photograph.source_id or None),
     )
 
 
@@ -277,38 +219,16 @@ class _Measure:
         """Genuine against counterfeit, over in-domain photographs that have the score."""
         column = np.array([np.nan if score is None else score for score in scores], dtype=float)
         rows = self.in_domain & ~np.isnan(column)
-        return self._auroc(column, self.truth == Authenticity.GENUINE, rows)
+        genuine = self.truth == Authenticity.GENUINE
+        return self.bootstrap.estimate(rows, lambda weights: auroc(column[rows], genuine[rows], weights))
 
-    def _auroc(self, scores: np.ndarray, positive: np.ndarray, rows: np.ndarray) -> Estimate:
-        return self.bootstrap.estimate(rows, lambda weights: auroc(scores[rows], positive[rows], weights))
-
-    def rejection(self) -> RejectionReport:
-        similarity = np.array([p.verdict.scores.global_similarity for p in self.examined], dtype=float)
-        rejected = self.label == VerdictLabel.NOT_IN_GALLERY
-        inside, outside = similarity[self.in_domain], similarity[~self.in_domain]
-        return RejectionReport(
-            unrelated_rejected=Proportion.count(rejected[~self.in_domain]),
-            in_domain_rejected=Proportion.count(rejected[self.in_domain]),
-            counterfeit_rejected=Proportion.count(rejected[self.truth == Authenticity.COUNTERFEIT]),
-            at_frr_1=rejected_at(inside, outside, 0.01),
-            at_frr_5=rejected_at(inside, outside, 0.05),
-            auroc_global_similarity=self._auroc(similarity, self.in_domain, np.ones(len(similarity), bool)),
-        )
-
-
-def _check(photograph: Examined) -> None:
-    if photograph.authenticity not in TRUTHS:
-        wanted = ", ".join(TRUTHS)
-        raise DataError(
-            f"{photograph.uri}: found authenticity {str(photograph.authenticity)!r}; wanted one of {wanted} "
-            "(label the photograph or leave it out of the evaluation)"
-        )
-    p_genuine = photograph.verdict.p_genuine
-    if p_genuine is not None and not 0 <= p_genuine <= 1:
-        raise DataError(f"{photograph.uri}: found p_genuine = {p_genuine}; wanted 0 to 1 (fit the calibration again)")
-    for name, score in photograph.verdict.scores.model_dump(exclude=_THRESHOLDS).items():
-        if score is not None and not math.isfinite(score):
-            raise DataError(f"{photograph.uri}: found {name} = {score}; wanted a finite number (check the bundle)")
+    def evidence(self) -> dict[str, Estimate]:
+        columns: dict[str, list[float | None]] = {}
+        for photograph in self.examined:
+            for name, score in photograph.evidence.items():
+                columns.setdefault(name, []).append(score)
+        estimates = {name: self.auroc(scores) for name, scores in columns.items()}
+        return {name: estimate for name, estimate in estimates.items() if estimate.n}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -316,41 +236,14 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
-def _count_items(photographs: Sequence[Examined]) -> int:
-    return len({photograph.item_id for photograph in photographs})
-
-
 def _confusion(examined: Sequence[Examined]) -> dict[str, dict[str, int]]:
     counts = Counter((photograph.authenticity, photograph.verdict.verdict) for photograph in examined)
     return {str(truth): {str(label): counts[truth, label] for label in VerdictLabel} for truth in TRUTHS}
 
 
-def _share(photographs: Sequence[Examined], truth: Authenticity, label: VerdictLabel) -> Proportion:
-    return Proportion.count(p.verdict.verdict == label for p in photographs if p.authenticity == truth)
-
-
-def _groups(in_domain: Sequence[Examined], key: Callable[[Examined], str | None]) -> list[Group]:
-    members: dict[str | None, list[Examined]] = {}
-    for photograph in in_domain:
-        members.setdefault(key(photograph), []).append(photograph)
-    names = sorted(members, key=lambda name: (name is None, name))
-    return [_group(name, members[name]) for name in names]
-
-
-def _group(name: str | None, members: list[Examined]) -> Group:
-    scored = [p for p in members if p.verdict.scores.decision is not None]
-    decided = (VerdictLabel.GENUINE, VerdictLabel.COUNTERFEIT)
-    return Group(
-        name=name,
-        photographs=len(members),
-        items=_count_items(members),
-        accuracy=Proportion.count(photograph.is_right for photograph in members),
-        genuine_recall=_share(members, Authenticity.GENUINE, VerdictLabel.GENUINE),
-        counterfeit_recall=_share(members, Authenticity.COUNTERFEIT, VerdictLabel.COUNTERFEIT),
-        coverage=Proportion.count(photograph.verdict.verdict in decided for photograph in members),
-        product_accuracy=Proportion.count(p.verdict.product == p.product for p in members),
-        auroc=auroc(
-            np.array([p.verdict.scores.decision for p in scored], dtype=float),
-            np.array([p.authenticity == Authenticity.GENUINE for p in scored], dtype=bool),
-        ),
+def _calibration(in_domain: Sequence[Examined]) -> Calibration:
+    judged = [photograph for photograph in in_domain if photograph.verdict.p_genuine is not None]
+    return calibrate(
+        np.array([p.verdict.p_genuine for p in judged], dtype=float),
+        np.array([p.authenticity == Authenticity.GENUINE for p in judged], dtype=bool),
     )

@@ -1,4 +1,4 @@
-"""Draws photographs: matched cues between two, and contact sheets."""
+"""Draws photographs: matched cues between two, residual heat maps, and contact sheets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Stroke, withStroke
 
 from hallmark.evaluation.canvas import COLOURS, LIGHTBOX, LIGHTBOX_INK, canvas, styled
-from hallmark.types import CuePair, VerdictLabel
+from hallmark.types import CuePair, ResidualMap, VerdictLabel
+
+_HEAT = "inferno"
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,60 @@ def draw_matches(
         message = "no reference to compare with" if reference_rgb is None else "no matched cues"
         figure.text(0.5, 0.5 * legend / (height + legend), message, ha="center", va="center", color=LIGHTBOX_INK)
     return figure
+
+
+@styled
+def draw_residual(query_rgb: np.ndarray, residual: ResidualMap, edit_mask: np.ndarray | None = None) -> Figure:
+    """The photograph beside itself under its residual map, with the outline of the true edit where it is known.
+
+    The colours run from 0 to the map's own maximum: they tell where, and the number at the scale tells how much. Cells
+    of 0 show the photograph, darkened.
+
+    Args:
+        query_rgb: (H, W, 3) uint8 RGB.
+        residual: laid over the whole photograph.
+        edit_mask: (H', W') bool, laid over the whole photograph too; None = not known.
+    """
+    size, aspect = query_rgb.shape[:2], query_rgb.shape[1] / query_rgb.shape[0]
+    height = min(3.4, 9.0 / (2 * aspect + 0.08))
+    legend, gap = 0.5, 0.08
+    width = height * (2 * aspect + gap)
+    figure = canvas(width, height + legend, LIGHTBOX, tight=False)
+    share, above = height * aspect / width, height / (height + legend)
+    plain = figure.add_axes((0, 1 - above, share, above))
+    heated = figure.add_axes((1 - share, 1 - above, share, above))
+    _show(plain, query_rgb)
+    _show(heated, (query_rgb * 0.55).astype(np.uint8))
+    values = np.array(residual.values).reshape(residual.rows, residual.columns)
+    scale = Normalize(0, values.max() if values.max() > 0 else 1.0)
+    opacity = np.clip(1.6 * scale(values), 0, 0.8)
+    across = (-0.5, size[1] - 0.5, size[0] - 0.5, -0.5)
+    heated.imshow(values, cmap=_HEAT, norm=scale, alpha=opacity, extent=across, aspect="auto", interpolation="nearest")
+    if edit_mask is not None and edit_mask.any():
+        for axes in (plain, heated):
+            _outline(axes, edit_mask, size)
+    _heat_legend(figure, scale, edit_mask is not None and bool(edit_mask.any()))
+    return figure
+
+
+def _outline(axes: Axes, mask: np.ndarray, size: tuple[int, int]) -> None:
+    """The border of a mask, white on black, drawn where it lies in a photograph of this size (height, width)."""
+    padded = np.pad(mask.astype(float), 1)
+    ys, xs = ((np.arange(-1, n + 1) + 0.5) * wanted / n - 0.5 for n, wanted in zip(mask.shape, size, strict=True))
+    for colour, thickness, dashes in (("black", 2.4, "solid"), ("white", 1.1, (0, (4, 2)))):
+        axes.contour(xs, ys, padded, levels=[0.5], colors=colour, linewidths=thickness, linestyles=[dashes])
+
+
+def _heat_legend(figure: Figure, scale: Normalize, outlined: bool) -> None:
+    width, height = figure.get_size_inches()
+    bar = figure.add_axes((0.03, 0.28 / height, 0.2, 0.1 / height))
+    figure.colorbar(ScalarMappable(scale, _HEAT), cax=bar, orientation="horizontal", ticks=[0, scale.vmax])
+    bar.set_xticklabels(["0", f"{scale.vmax:.3g}"])
+    bar.tick_params(labelsize=8, length=0, pad=2, labelcolor=LIGHTBOX_INK)
+    note = "residual: differs from genuine"
+    if outlined:
+        note += "\ndashed: the true edit" if width < 5.5 else " · dashed: the true edit"
+    figure.text(0.27, 0.33 / height, note, fontsize=8.5, va="center", color=LIGHTBOX_INK)
 
 
 def _draw_pairs(

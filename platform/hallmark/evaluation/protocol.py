@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from pydantic import Field
+from tqdm import tqdm
 
 from hallmark.config import Config
 from hallmark.data.manifest import manifest_hash, read_bytes, read_manifest, rows_with
 from hallmark.data.preprocess import Box
 from hallmark.errors import DataError, DecodeError
 from hallmark.evaluation.metrics import Examined
+from hallmark.evaluation.ranking import Ranking, rerank
 from hallmark.gallery.describe import Describer, Located, Outcome, located
 from hallmark.gallery.index import GalleryIndex
 from hallmark.gallery.store import Gallery, Reference, enrolable, open_gallery, write_references
 from hallmark.training.bundle import Bundle, open_bundle, write_calibration
 from hallmark.training.run import RunConfig
-from hallmark.types import Authenticity, Described, Role, Verdict
-from hallmark.verdict.calibration import (
-    Calibration,
-    CalibrationConfig,
-    Sample,
-    calibration_of,
-    fit_calibration,
-    fit_match_threshold,
-)
-from hallmark.verdict.decide import DecisionConfig, examine
-from hallmark.verdict.evidence import weigh
+from hallmark.types import Authenticity, Described, Retrieved, Role, Verdict
+from hallmark.verdict.calibration import Calibration, CalibrationConfig, Sample, calibration_of
+from hallmark.verdict.comparison import Comparison, Examiner
+from hallmark.verdict.decide import DecisionConfig
+from hallmark.verdict.fitting import fit_calibration, fit_match_threshold
+from hallmark.verdict.items import fuse
 from hallmark.verdict.matching import mutual_cosines
 
 Describe = Callable[[Bundle, Sequence[Located]], Iterable[Outcome]]
@@ -85,37 +83,44 @@ def calibrate(bundle: Bundle, config: CalibrationConfig, describe: Describe) -> 
     with tempfile.TemporaryDirectory() as folder:
         gallery = write_references(f"{folder}/calibration.lance", references, bundle.bundle_id, bundle.embedding_id)
         index = GalleryIndex(gallery)
-        samples = [_sample(row, query, index, threshold_match, config.num_candidates) for row, query in queries]
-    fitted = fit_calibration(
-        [sample for sample in samples if sample is not None],
-        threshold_match,
-        config,
-        manifest_hash(table),
-        bundle.run.seed,
-    )
+        comparison = Comparison(gallery, threshold_match, config.verification)
+        progress = tqdm(queries, desc="calibrating", unit="photo", mininterval=2, ascii=True)
+        samples = [sample_of(row, query, index, comparison, config.num_candidates) for row, query in progress]
+    fitted = fit_calibration(samples, threshold_match, config, manifest_hash(table), bundle.run.seed)
     return write_calibration(bundle.path, fitted.model_dump(mode="json"))
 
 
-def examine_photographs(
-    bundle: Bundle, gallery: Gallery, config: EvaluateConfig, describe: Describe
-) -> tuple[list[Examined], list[Outcome]]:
-    """Verdicts about every photograph of a role, unrelated ones too.
+@dataclass(frozen=True)
+class Examination:
+    """What became of a role's photographs."""
 
-    Returns:
-        The examined ones, and those that could not be read.
-    """
+    examined: list[Examined]
+    items: list[Examined]
+    """The in-domain items: the verdict of all their photographs together, shown by one of them."""
+    rankings: list[Ranking]
+    """Of the in-domain photographs."""
+    unread: list[Outcome]
+
+
+def examine_photographs(bundle: Bundle, gallery: Gallery, config: EvaluateConfig, describe: Describe) -> Examination:
+    """Verdicts about every photograph of a role, unrelated ones too."""
     calibration = config.decision.resolve(calibration_of(bundle))
     table = rows_with(read_manifest(Path(config.manifest)), (config.role,), (*_IN_DOMAIN, Authenticity.UNRELATED))
     if not table.num_rows:
         raise DataError(f"{config.manifest}: no photograph has the role {config.role}; nothing to examine")
     index = GalleryIndex(gallery)
-    examined, unread = [], []
+    examiner = Examiner(gallery, calibration, bundle.bundle_id)
+    examined, rankings, unread = [], [], []
     for row, outcome in zip(table.to_pylist(), describe(bundle, located(table)), strict=True):
-        if outcome.described is None:
+        query = outcome.described
+        if query is None:
             unread.append(outcome)
-        else:
-            examined.append(_examine(row, outcome.described, index, calibration, bundle.bundle_id))
-    return examined, unread
+            continue
+        retrieved, verdict = _judge(query, index, examiner, calibration.num_candidates)
+        examined.append(_examined(row, verdict))
+        if examined[-1].in_domain:
+            rankings.append(_ranking(examined[-1], query, retrieved, index))
+    return Examination(examined, _fused(examined, calibration), rankings, unread)
 
 
 def examine_files(
@@ -130,6 +135,7 @@ def examine_files(
     bundle = open_bundle(bundle_path)
     calibration = calibration_of(bundle)
     index = GalleryIndex(open_gallery(gallery_uri, None, bundle.embedding_id))
+    examiner = Examiner(index.gallery, calibration, bundle.bundle_id)
     describer = Describer(bundle)
     verdicts = []
     for path in photographs:
@@ -138,23 +144,11 @@ def examine_files(
             described = describer.describe([describer.read(data, box, thumbnail=False)])[0]
         except DecodeError as error:
             raise DecodeError(error.reason, f"{path}: {error}") from None
-        verdicts.append(_judge(described, index, calibration, bundle.bundle_id))
+        verdicts.append(_judge(described, index, examiner, calibration.num_candidates)[1])
     return verdicts
 
 
-def _judge(query: Described, index: GalleryIndex, calibration: Calibration, bundle_id: str) -> Verdict:
-    began = perf_counter()
-    retrieved = index.retrieve(query.descriptor, calibration.num_candidates)
-    found = perf_counter()
-    cues = index.gallery.local([candidate.row for candidate in retrieved.candidates])
-    verdict = examine(query, retrieved, cues, calibration, bundle_id)
-    timings = {"retrieve": 1e3 * (found - began), "verify": 1e3 * (perf_counter() - found)}
-    return verdict.model_copy(update={"timings_ms": timings})
-
-
-def _examine(
-    row: dict[str, Any], query: Described, index: GalleryIndex, calibration: Calibration, bundle_id: str
-) -> Examined:
+def _examined(row: dict[str, Any], verdict: Verdict) -> Examined:
     return Examined(
         image_id=row["image_id"],
         uri=row["uri"],
@@ -163,23 +157,64 @@ def _examine(
         authenticity=row["authenticity"],
         item_id=row["item_id"],
         source_id=row["source_id"],
-        verdict=_judge(query, index, calibration, bundle_id),
+        verdict=verdict,
+        edit_mask=row["edit_mask_uri"],
     )
 
 
-def _sample(
-    row: dict[str, Any], query: Described, index: GalleryIndex, threshold_match: float, num_candidates: int
-) -> Sample | None:
+def _fused(examined: Sequence[Examined], calibration: Calibration) -> list[Examined]:
+    by_item: dict[tuple[str | None, str], list[Examined]] = {}
+    for photograph in examined:
+        if photograph.in_domain:
+            by_item.setdefault((photograph.product, photograph.item_id), []).append(photograph)
+    items = []
+    for photographs in by_item.values():
+        answer = fuse([photograph.verdict for photograph in photographs], calibration)
+        told = answer.model_dump(include={"verdict", "reason", "p_genuine", "product"})
+        shown = photographs[0]
+        items.append(replace(shown, verdict=shown.verdict.model_copy(update=told)))
+    return items
+
+
+def _ranking(photograph: Examined, query: Described, retrieved: Retrieved, index: GalleryIndex) -> Ranking:
+    before = index.rank(query.descriptor, query.image_id)
+    rows = [candidate.row for candidate in retrieved.candidates]
+    scores = [reference.match_score for reference in photograph.verdict.references]
+    return Ranking(
+        image_id=photograph.image_id,
+        before=before,
+        after=rerank(before, rows, scores),
+        relevant=index.relevant(photograph.product, photograph.authenticity, query.image_id),
+    )
+
+
+def _judge(
+    query: Described, index: GalleryIndex, examiner: Examiner, num_candidates: int
+) -> tuple[Retrieved, Verdict]:
+    began = perf_counter()
     retrieved = index.retrieve(query.descriptor, num_candidates)
-    cues = index.gallery.local([candidate.row for candidate in retrieved.candidates])
-    score = weigh(query, retrieved, cues, threshold_match).score
-    if score is None:
-        return None
+    found = perf_counter()
+    verdict = examiner.examine(query, retrieved)
+    timings = {"retrieve": 1e3 * (found - began), "verify": 1e3 * (perf_counter() - found)}
+    return retrieved, verdict.model_copy(update={"timings_ms": timings})
+
+
+def sample_of(
+    row: dict[str, Any], query: Described, index: GalleryIndex, comparison: Comparison, num_candidates: int
+) -> Sample:
+    """All that calibration wants to know of one photograph of known authenticity; `row` is its row of the manifest."""
+    retrieved = index.retrieve(query.descriptor, num_candidates)
+    evidence = comparison.evidence(query, retrieved)
     return Sample(
-        score=score,
+        features=evidence.features(),
         genuine=row["authenticity"] == Authenticity.GENUINE,
-        global_similarity=retrieved.global_similarity,
+        product=retrieved.product,
         item_id=row["item_id"],
+        global_similarity=retrieved.global_similarity,
+        inlier_ratio=evidence.inlier_ratio,
+        sharpness=query.quality.sharpness,
+        brightness=query.quality.brightness,
+        clipped=query.quality.clipped,
     )
 
 
@@ -193,5 +228,6 @@ def _foreign_cosines(
         row, query = queries[rng.integers(len(queries))]
         reference = references[rng.integers(len(references))]
         if reference.product != row["product"]:
-            cosines.append(mutual_cosines(query.local, reference.described.local))
+            ours, theirs = query.details, reference.described.details
+            cosines.append(mutual_cosines((ours.local, ours.weights), (theirs.local, theirs.weights)))
     return np.concatenate(cosines)

@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hallmark.errors import OutputError
-from hallmark.evaluation.metrics import Estimate, Evaluation, Examined, Group, Proportion
+from hallmark.evaluation.metrics import Estimate, Evaluation, Examined, Proportion
+from hallmark.evaluation.rows import NONE, breakdowns, figures_of, headline_rows, number, sections
 from hallmark.types import Scores, Verdict, VerdictLabel
-
-NONE = "—"
-"""Stands for a figure that is not defined."""
 
 _COLOURS = {
     VerdictLabel.GENUINE: "36",
@@ -47,18 +45,19 @@ class VerdictRow:
 
 
 def write_tables(folder: Path, evaluation: Evaluation, examined: Sequence[Examined]) -> list[Path]:
-    """Write `metrics.json`, `verdicts.csv` and `metrics.md` into the folder, which is made where missing.
+    """Write metrics.json, metrics.csv, metrics.md and verdicts.csv into the folder, which is made where missing.
 
     Returns:
-        The three paths.
+        The four paths.
 
     Raises:
         OutputError: a file cannot be written.
     """
     contents = {
         "metrics.json": json.dumps(evaluation.model_dump(mode="json"), indent=2, allow_nan=False) + "\n",
-        "verdicts.csv": verdicts_csv(examined),
+        "metrics.csv": metrics_csv(evaluation),
         "metrics.md": metrics_markdown(evaluation),
+        "verdicts.csv": verdicts_csv(examined),
     }
     return [write_atomically(folder / name, content) for name, content in contents.items()]
 
@@ -100,108 +99,46 @@ def verdicts_csv(examined: Sequence[Examined]) -> str:
     for photograph in examined:
         verdict = photograph.verdict
         nearest = verdict.references[0].reference_id if verdict.references else None
-        row = [_as_text(getattr(photograph, column)) for column in _TEXT_COLUMNS]
+        row = [as_text(getattr(photograph, column)) for column in _TEXT_COLUMNS]
         row += [str(verdict.verdict), photograph.is_right, verdict.p_genuine]
-        row += [_as_text(verdict.product), _as_text(verdict.part)]
+        row += [as_text(verdict.product), as_text(verdict.part)]
         row += [getattr(verdict.scores, name) for name in scores]
-        row += [_as_text(nearest), _as_text(verdict.reason), verdict.bundle_id, verdict.gallery_version]
+        row += [as_text(nearest), as_text(verdict.reason), verdict.bundle_id, verdict.gallery_version]
         row += [verdict.config_hash, total_ms(verdict)]
         writer.writerow(row)
     return buffer.getvalue()
 
 
 def metrics_markdown(evaluation: Evaluation) -> str:
-    """The headline figures and the breakdowns as markdown tables."""
+    """All figures as markdown tables."""
     lines = ["# Evaluation", ""]
     lines += [
         f"{evaluation.photographs} photographs of {evaluation.items} items. Intervals are 95 %: Wilson for counts, "
         f"bootstrap over items for the rest (seed {evaluation.seed}, {evaluation.resamples} resamples).",
         "",
     ]
-    lines += _markdown_table(["figure", "value", "95 % interval", "k/n or n"], headline_rows(evaluation))
+    lines += markdown_table(["figure", "value", "95 % interval", "k/n or n"], headline_rows(evaluation))
     labels = [str(label) for label in VerdictLabel]
     confusion = [[truth, *(str(counts[label]) for label in labels)] for truth, counts in evaluation.confusion.items()]
-    lines += ["", "## Truth against verdict", "", *_markdown_table(["truth", *labels], confusion)]
-    breakdowns = (("product", evaluation.by_product), ("part", evaluation.by_part), ("source", evaluation.by_source))
-    for name, groups in breakdowns:
-        rows = [group_row(group) for group in groups]
-        lines += ["", f"## By {name}", "", *_markdown_table([name, *GROUP_COLUMNS], rows)]
+    lines += ["", "## Truth against verdict", "", *markdown_table(["truth", *labels], confusion)]
+    for section in [*sections(evaluation), *breakdowns(evaluation)]:
+        lines += ["", f"## {section.title}", "", *markdown_table(section.columns, section.rows)]
+        lines += ["", section.note] if section.note else []
     return "\n".join(lines) + "\n"
 
 
-def headline_rows(evaluation: Evaluation) -> list[list[str]]:
-    """The main figures as [name, value, interval, counts] texts."""
-    fake, genuine, macro = evaluation.counterfeit_positive, evaluation.genuine_positive, evaluation.macro
-    rejection, calibration, retrieval = evaluation.rejection, evaluation.calibration, evaluation.retrieval
-    figures: list[tuple[str, Proportion | Estimate | float | None, int]] = [
-        ("accuracy, all in-domain photographs", evaluation.accuracy, 0),
-        ("decided (genuine or counterfeit)", evaluation.coverage, 0),
-        ("accuracy, decided photographs", evaluation.accuracy_decided, 0),
-        ("counterfeits called genuine", evaluation.counterfeits_accepted, 0),
-        ("genuine called counterfeit", evaluation.genuine_accused, 0),
-        ("precision, counterfeit positive", fake.precision, 0),
-        ("recall, counterfeit positive", fake.recall, 0),
-        ("F1, counterfeit positive", fake.f1, 0),
-        ("precision, genuine positive", genuine.precision, 0),
-        ("recall, genuine positive", genuine.recall, 0),
-        ("F1, genuine positive", genuine.f1, 0),
-        ("precision, macro", macro.precision, macro.f1.n),
-        ("recall, macro", macro.recall, macro.f1.n),
-        ("F1, macro", macro.f1, 0),
-        ("AUROC, decision score", evaluation.auroc_decision, 0),
-        ("AUROC, global margin", evaluation.auroc_global_margin, 0),
-        ("product named rightly", evaluation.product_accuracy, 0),
-        ("unrelated called not_in_gallery", rejection.unrelated_rejected, 0),
-        ("in-domain called not_in_gallery", rejection.in_domain_rejected, 0),
-        ("counterfeit called not_in_gallery", rejection.counterfeit_rejected, 0),
-        ("unrelated rejected at 1 % in-domain rejection", rejection.at_frr_1, 0),
-        ("unrelated rejected at 5 % in-domain rejection", rejection.at_frr_5, 0),
-        ("AUROC, global similarity, in-domain against unrelated", rejection.auroc_global_similarity, 0),
-        ("expected calibration error", calibration.expected_calibration_error, calibration.n),
-    ]
-    if retrieval is not None:
-        figures += [(f"Recall@{depth}", share, 0) for depth, share in retrieval.recall.items()]
-        figures += [("mean average precision", retrieval.mean_average_precision, retrieval.num_queries)]
-    return [[name, *_figure_cells(figure, count)] for name, figure, count in figures]
-
-
-GROUP_COLUMNS = (
-    "photographs",
-    "items",
-    "right",
-    "genuine found",
-    "counterfeits found",
-    "decided",
-    "product right",
-    "AUROC",
-)
-"""Headings of `group_row`, after the group's own name."""
-
-
-def group_row(group: Group) -> list[str]:
-    """A group's name and figures as texts, in the order of `GROUP_COLUMNS`."""
-    shares = (group.accuracy, group.genuine_recall, group.counterfeit_recall, group.coverage, group.product_accuracy)
-    counts = [f"{share.k}/{share.n}" if share.n else NONE for share in shares]
-    return [group.name or "(not known)", str(group.photographs), str(group.items), *counts, number(group.auroc)]
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A figure with fixed decimals, or a dash."""
-    return NONE if value is None else f"{value:.{digits}f}"
-
-
-def percent(value: float | None) -> str:
-    """A share as a percentage with one decimal, or a dash."""
-    return NONE if value is None else f"{100 * value:.1f} %"
-
-
-def interval(figure: Proportion | Estimate) -> str:
-    """The interval as text: percentages for a proportion, plain numbers for an estimate."""
-    if figure.low is None or figure.high is None:
-        return NONE
-    if isinstance(figure, Proportion):
-        return f"{100 * figure.low:.1f} to {100 * figure.high:.1f} %"
-    return f"{figure.low:.3f} to {figure.high:.3f}"
+def metrics_csv(evaluation: Evaluation) -> str:
+    """Every number of `metrics.json` in one row: its dotted name, value, 95 % interval, k and n."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\r\n")
+    writer.writerow(["figure", "value", "low", "high", "k", "n"])
+    for name, figure in figures_of(evaluation):
+        if isinstance(figure, Proportion | Estimate):
+            row = [figure.value, figure.low, figure.high, getattr(figure, "k", None), figure.n]
+        else:
+            row = [figure, None, None, None, None]
+        writer.writerow([as_text(name), *row])
+    return buffer.getvalue()
 
 
 def total_ms(verdict: Verdict) -> float | None:
@@ -266,15 +203,8 @@ def _pad(text: str, width: int, heading: str) -> str:
     return space + text if heading in _NUMERIC else text + space
 
 
-def _figure_cells(figure: Proportion | Estimate | float | None, count: int) -> list[str]:
-    if isinstance(figure, Proportion):
-        return [percent(figure.value), interval(figure), f"{figure.k}/{figure.n}"]
-    if isinstance(figure, Estimate):
-        return [number(figure.value), interval(figure), f"n = {figure.n}"]
-    return [number(figure), NONE, f"n = {count}"]
-
-
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a markdown table; texts cannot break out of their cells."""
     lines = [header, ["---"] * len(header), *([_markdown_cell(cell) for cell in row] for row in rows)]
     return ["| " + " | ".join(line) + " |" for line in lines]
 
@@ -286,5 +216,6 @@ def _markdown_cell(text: str) -> str:
     return text
 
 
-def _as_text(value: str | None) -> str | None:
+def as_text(value: str | None) -> str | None:
+    """A text for CSV that no spreadsheet takes for a formula."""
     return f"'{value}" if value and value[0] in "=+-@\t\r" else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hallmark.evaluation.metrics import Estimate, Evaluation, Examined, Proportion
-from hallmark.evaluation.tables import interval, percent
+from hallmark.evaluation.rows import interval, percent
 from hallmark.types import Authenticity, VerdictLabel
 
 _FEW = 100
@@ -27,16 +27,9 @@ def summary(evaluation: Evaluation) -> list[str]:
     if truths["unrelated"]:
         sentences.append(
             "Of photographs that show no product of the gallery, "
-            f"{_share(evaluation.rejection.unrelated_rejected)} were called not_in_gallery."
+            f"{_share(evaluation.rejection.unrelated_rejected)} were called not_in_gallery{_by_kind(evaluation)}."
         )
-    score = evaluation.auroc_decision
-    if score.value is not None:
-        known = f", 95 % interval {interval(score)}" if score.low is not None else ""
-        sentences.append(
-            f"Picked at random, a genuine photograph scores above a counterfeit with probability {score.value:.3f} "
-            f"(AUROC{known}), among the {count(score.n, 'photograph')} that {'was' if score.n == 1 else 'were'} scored."
-        )
-    return sentences
+    return [*sentences, *_separation(evaluation), *_reranking(evaluation), *_localisation(evaluation)]
 
 
 def limits(evaluation: Evaluation, examined: Sequence[Examined]) -> list[str]:
@@ -75,10 +68,49 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def _by_kind(evaluation: Evaluation) -> str:
+    kinds = evaluation.rejection.by_kind
+    if len(kinds) < 2:
+        return ""
+    return ": " + ", ".join(f"{share.k} of {share.n} of {kind}" for kind, share in kinds.items())
+
+
+def _separation(evaluation: Evaluation) -> list[str]:
+    score = evaluation.auroc_decision
+    if score.value is None:
+        return []
+    known = f", 95 % interval {interval(score)}" if score.low is not None else ""
+    return [
+        f"Picked at random, a genuine photograph scores above a counterfeit with probability {score.value:.3f} "
+        f"(AUROC{known}), among the {count(score.n, 'photograph')} that {'was' if score.n == 1 else 'were'} scored."
+    ]
+
+
+def _reranking(evaluation: Evaluation) -> list[str]:
+    before, after = evaluation.retrieval_global, evaluation.retrieval_reranked
+    if before is None or after is None or not before.num_queries:
+        return []
+    first, then = before.recall[1], after.recall[1]
+    return [
+        f"The first reference retrieved was of the right product and authenticity for {_share(first)} photographs, "
+        f"and after re-ranking for {_share(then)}."
+    ]
+
+
+def _localisation(evaluation: Evaluation) -> list[str]:
+    found = evaluation.localisation
+    if found is None or not found.peak_inside.n or found.concentration.value is None:
+        return []
+    return [
+        f"The residual map was {found.concentration.value:.1f} times as strong where a counterfeit was edited as over "
+        f"the whole photograph (median), and strongest at the edit in {_share(found.peak_inside)}; by chance that "
+        f"would be {percent(found.peak_by_chance)}."
+    ]
+
+
 def _estimates(evaluation: Evaluation) -> list[Estimate]:
     f1_scores = [report.f1 for report in (evaluation.counterfeit_positive, evaluation.genuine_positive)]
-    separations = [evaluation.auroc_decision, evaluation.rejection.auroc_global_similarity]
-    return [*f1_scores, *separations]
+    return [*f1_scores, evaluation.auroc_decision, *(rule.auroc for rule in evaluation.rejection.rules)]
 
 
 def _share(proportion: Proportion) -> str:

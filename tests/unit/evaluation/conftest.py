@@ -8,12 +8,20 @@ import numpy as np
 import pytest
 
 from hallmark.evaluation.metrics import Examined
-from hallmark.types import Authenticity, CuePair, NearestReference, Quality, Scores, Verdict, VerdictLabel
+from hallmark.types import Authenticity, CuePair, NearestReference, Quality, ResidualMap, Scores, Verdict, VerdictLabel
 
 ExaminedMaker = Callable[..., Examined]
 
 
-def _verdict(label: str, product: str | None, p: float | None, decision: float | None, similarity: float) -> Verdict:
+def _verdict(
+    label: str,
+    product: str | None,
+    p: float | None,
+    decision: float | None,
+    similarity: float,
+    inliers: float | None,
+    residual: list[list[float]] | None,
+) -> Verdict:
     judged = decision is not None
     nearest = NearestReference(
         reference_id="ref-1",
@@ -37,6 +45,8 @@ def _verdict(label: str, product: str | None, p: float | None, decision: float |
             global_counterfeit=similarity - decision if judged else None,
             match_genuine=0.5 if judged else None,
             match_counterfeit=0.25 if judged else None,
+            inlier_ratio=inliers,
+            cue_agreement_z=None if inliers is None else 4 * inliers - 2,
             decision=decision,
             threshold_global=0.25,
             threshold_genuine=0.1,
@@ -44,6 +54,10 @@ def _verdict(label: str, product: str | None, p: float | None, decision: float |
         ),
         references=[nearest] if judged else [],
         cue_pairs=[CuePair(query=(0.25, 0.5), reference=(0.5, 0.75), similarity=0.9)] if judged else [],
+        residual_map=residual
+        and ResidualMap(
+            rows=len(residual), columns=len(residual[0]), values=[value for row in residual for value in row]
+        ),
         quality=Quality(width=40, height=30, sharpness=100.0, brightness=0.5, clipped=0.0),
         image_id="0" * 64,
         bundle_id="b" * 16,
@@ -69,6 +83,8 @@ def make_examined() -> ExaminedMaker:
         decision: float | None = 0.0,
         similarity: float = 0.5,
         uri: str = "photographs/one.jpg",
+        inliers: float | None = None,
+        residual: list[list[float]] | None = None,
     ) -> Examined:
         named = product if found == "same" else found
         return Examined(
@@ -79,7 +95,9 @@ def make_examined() -> ExaminedMaker:
             authenticity=Authenticity(truth),
             item_id=item,
             source_id=source,
-            verdict=_verdict(label, None if label == "not_in_gallery" else named, p, decision, similarity),
+            verdict=_verdict(
+                label, None if label == "not_in_gallery" else named, p, decision, similarity, inliers, residual
+            ),
         )
 
     return make
@@ -109,6 +127,7 @@ def examined_set(make_examined: ExaminedMaker) -> list[Examined]:
                 decision=decision if inside else None,
                 similarity=similarity,
                 uri=f"photographs/{number:03}.jpg",
+                inliers=float(rng.random() / 2 + inside / 4) if number % 9 else None,
             )
         )
     return photographs

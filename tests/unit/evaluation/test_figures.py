@@ -17,7 +17,7 @@ from PIL import Image
 from hallmark.evaluation import figures
 from hallmark.evaluation.canvas import COLOURS
 from hallmark.evaluation.metrics import Evaluation, Examined, evaluate_examined
-from hallmark.types import CuePair, VerdictLabel
+from hallmark.types import CuePair, ResidualMap, VerdictLabel
 
 Maker = Callable[..., Examined]
 
@@ -144,26 +144,6 @@ def test_charts_of_an_empty_evaluation_say_so() -> None:
     assert words(figures.confusion_matrix(empty)).count("no photographs") == 12
 
 
-def test_training_curves_draw_every_series_and_leave_gaps() -> None:
-    records = [
-        {"step": 2, "epoch": 0, "loss": 0.5, "local_triplet": 0.25, "multi_similarity": 0.1},
-        {"step": 1, "epoch": 0, "loss": 0.75, "local_triplet": float("nan"), "learning_rate": 0.1},
-        {"step": 3, "epoch": 1, "loss": float("inf"), "local_triplet": None},
-        {"epoch": 1, "separation": 0.875},
-    ]
-    lines = lines_of(figures.training_curves(records))
-    assert lines["loss"].tolist() == [[1, 0.75], [2, 0.5]]
-    assert lines["local_triplet"].tolist() == [[2, 0.25]]
-    assert lines["multi_similarity"].tolist() == [[2, 0.1]]
-    assert lines["separation"].tolist() == [[1, 0.875]]
-    assert "learning_rate" not in lines
-
-
-@pytest.mark.parametrize("records", [[], [{}], [{"step": 1}], [{"epoch": 0, "loss": float("nan")}]])
-def test_training_curves_without_values_say_so(records: list) -> None:
-    assert words(figures.training_curves(records)).count("not recorded") == 3
-
-
 def pairs(count: int) -> list[CuePair]:
     rng = np.random.default_rng(0)
     return [
@@ -207,9 +187,46 @@ def test_without_matches_the_picture_says_why(reference: bool, count: int, messa
     assert len(figure.axes) == 1 + reference
 
 
+def residual(values: list[list[float]]) -> ResidualMap:
+    return ResidualMap(rows=len(values), columns=len(values[0]), values=[value for row in values for value in row])
+
+
+def test_the_residual_lies_over_the_whole_photograph() -> None:
+    figure = figures.draw_residual(photograph(30, 40), residual([[0.0, 1.0], [2.0, 4.0]]))
+    plain, heated = figure.axes[:2]
+    assert len(plain.images) == 1
+    ground, heat = heated.images
+    assert heat.get_extent() == [-0.5, 39.5, 29.5, -0.5]
+    assert heat.get_array().tolist() == [[0, 1], [2, 4]]
+    assert heat.get_alpha()[0, 0] == 0
+    assert heat.get_clim() == (0, 4)
+    assert ground.get_array().mean() < plain.images[0].get_array().mean()
+    assert "4" in [label.get_text() for label in figure.axes[2].get_xticklabels()]
+
+
+def test_the_true_edit_is_outlined_where_it_lies() -> None:
+    mask = np.zeros((15, 20), bool)
+    mask[5:10, 10:20] = True  # to the right edge, at half the photograph's size
+    figure = figures.draw_residual(photograph(30, 40), residual([[0.0, 1.0]]), mask)
+    for axes in figure.axes[:2]:
+        points = np.concatenate([path.vertices for outline in axes.collections for path in outline.get_paths()])
+        assert points.min(axis=0) == pytest.approx([19.5, 9.5], abs=1)
+        assert points.max(axis=0) == pytest.approx([39.5, 19.5], abs=1)
+    assert "the true edit" in " ".join(text.get_text() for text in figure.texts)
+
+
+@pytest.mark.parametrize("mask", [None, np.zeros((3, 3), bool)])
+def test_without_an_edit_nothing_is_outlined(mask: np.ndarray | None) -> None:
+    figure = figures.draw_residual(photograph(30, 40), residual([[0.0]]), mask)
+    assert not figure.axes[0].collections
+    assert "true edit" not in " ".join(text.get_text() for text in figure.texts)
+    figures.to_jpeg(figure)
+
+
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (10, 400), (400, 10)])
 def test_odd_shapes_can_be_drawn(height: int, width: int) -> None:
     figures.to_jpeg(figures.draw_matches(photograph(height, width), photograph(30, 30), pairs(2)))
+    figures.to_jpeg(figures.draw_residual(photograph(height, width), residual([[1.0]]), np.ones((2, 2), bool)))
     figures.to_jpeg(figures.contact_sheet([figures.Tile(photograph(height, width), VerdictLabel.GENUINE, "x")]))
 
 

@@ -14,19 +14,9 @@ from sklearn.metrics import f1_score as sklearn_f1
 from sklearn.metrics import roc_auc_score
 
 from hallmark.errors import DataError
-from hallmark.evaluation.measures import ItemBootstrap
-from hallmark.evaluation.metrics import (
-    Estimate,
-    Evaluation,
-    Examined,
-    Proportion,
-    auroc,
-    calibrate,
-    evaluate_examined,
-    f1_score,
-    rank,
-    rejected_at,
-)
+from hallmark.evaluation import groups
+from hallmark.evaluation.measures import ItemBootstrap, auroc, calibrate, f1_score
+from hallmark.evaluation.metrics import Estimate, Evaluation, Examined, Proportion, evaluate_examined
 from hallmark.types import Authenticity, VerdictLabel
 
 Maker = Callable[..., Examined]
@@ -100,61 +90,6 @@ def test_calibration_error_against_plain_loops(rows: list) -> None:
         else:
             assert one.mean_p is None
     assert found.expected_calibration_error == (pytest.approx(error) if rows else None)
-
-
-@given(seed=st.integers(0, 10**6), queries=st.integers(0, 5), references=st.integers(1, 12))
-def test_ranked_lists_against_plain_loops(seed: int, queries: int, references: int) -> None:
-    rng = np.random.default_rng(seed)
-    similarity = rng.integers(0, 5, (queries, references)).astype(float)  # many ties
-    relevant = rng.random((queries, references)) < 0.3
-    found = rank(similarity, relevant)
-    precisions, hits, without = [], {1: 0, 5: 0, 10: 0}, 0
-    for row in range(queries):
-        if not relevant[row].any():
-            without += 1
-            continue
-        order = sorted(range(references), key=lambda j: (-similarity[row, j], relevant[row, j]))
-        places = [place for place, j in enumerate(order, 1) if relevant[row, j]]
-        precisions.append(np.mean([(number + 1) / place for number, place in enumerate(places)]))
-        for depth in hits:
-            hits[depth] += places[0] <= depth
-    assert (found.num_queries, found.num_without_relevant) == (len(precisions), without)
-    assert found.mean_average_precision == (pytest.approx(np.mean(precisions)) if precisions else None)
-    assert {depth: share.k for depth, share in found.recall.items()} == hits
-
-
-def test_a_constant_similarity_earns_nothing() -> None:
-    relevant = np.array([[True] + [False] * 9])
-    assert rank(np.zeros((1, 10)), relevant, depths=(1, 9, 10)).recall[9].k == 0
-
-
-@pytest.mark.parametrize(
-    ("similarity", "relevant", "words"),
-    [
-        (np.zeros((2, 3)), np.zeros((3, 2), bool), r"\(2, 3\) and \(3, 2\)"),
-        (np.zeros(3), np.zeros(3, bool), r"\(3,\)"),
-        (np.full((1, 2), np.nan), np.ones((1, 2), bool), "nan"),
-    ],
-)
-def test_lists_that_cannot_be_ranked_are_refused(similarity: np.ndarray, relevant: np.ndarray, words: str) -> None:
-    with pytest.raises(DataError, match=words):
-        rank(similarity, relevant)
-
-
-@given(
-    inside=st.lists(st.integers(0, 9), min_size=1, max_size=30),
-    outside=st.lists(st.integers(0, 9), max_size=20),
-    share=st.sampled_from([0.0, 0.01, 0.05, 0.3, 0.9]),
-)
-def test_rejected_at_takes_the_highest_threshold_allowed(inside: list, outside: list, share: float) -> None:
-    scores = sorted({float(s) for s in inside})
-    allowed = [t for t in scores if sum(s < t for s in inside) <= share * len(inside)]
-    found = rejected_at(np.array(inside, float), np.array(outside, float), share)
-    assert (found.k, found.n) == (sum(s < max(allowed) for s in outside), len(outside))
-
-
-def test_without_in_domain_photographs_no_rejection_is_measured() -> None:
-    assert rejected_at(np.empty(0), np.zeros(4), 0.01) == Proportion.of(0, 0)
 
 
 def mean_of(values: np.ndarray) -> Callable[[np.ndarray], float]:
@@ -255,13 +190,41 @@ def test_aurocs_are_those_of_sklearn(examined_set: list[Examined], evaluation: E
     assert evaluation.auroc_global_margin.value == pytest.approx(roc_auc_score(truth, margins))
     similarity = [one.verdict.scores.global_similarity for one in examined_set]
     known = roc_auc_score([one.in_domain for one in examined_set], similarity)
-    assert evaluation.rejection.auroc_global_similarity.value == pytest.approx(known)
+    assert evaluation.rejection.rule("global").auroc.value == pytest.approx(known)
+
+
+def test_every_score_is_evidence_by_itself(examined_set: list[Examined], evaluation: Evaluation) -> None:
+    assert list(evaluation.evidence) == [
+        "global_genuine",
+        "global_margin",
+        "match_genuine",
+        "match_margin",
+        "inlier_ratio",
+        "cue_agreement_z",
+        "decision",
+    ]
+    scored = [one for one in examined_set if one.in_domain and one.verdict.scores.inlier_ratio is not None]
+    truth = [one.authenticity == "genuine" for one in scored]
+    expected = roc_auc_score(truth, [one.verdict.scores.inlier_ratio for one in scored])
+    found = evaluation.evidence["inlier_ratio"]
+    assert (found.value, found.n) == (pytest.approx(expected), len(scored))
+    assert found.low < found.value < found.high
+    assert evaluation.evidence["decision"] == evaluation.auroc_decision
+    assert evaluation.evidence["match_margin"].value == 0.5  # a constant tells nothing
+
+
+def test_fused_items_are_a_group_of_their_own(make_examined: Maker) -> None:
+    items = [make_examined(item="i"), make_examined("counterfeit", "counterfeit", item="j")]
+    evaluation = evaluate_examined(items * 2, seed=0, resamples=5, items=items)
+    assert evaluation.items_fused == groups.group("items, photographs fused", items)
+    assert evaluation.items_fused.accuracy == Proportion.of(2, 2)
+    assert evaluate_examined(items, seed=0, resamples=5).items_fused is None
 
 
 def test_breakdowns_split_the_in_domain_photographs(examined_set: list[Examined], evaluation: Evaluation) -> None:
-    for groups, key in ((evaluation.by_product, "product"), (evaluation.by_source, "source_id")):
-        assert sum(group.photographs for group in groups) == 60
-        for group in groups:
+    for parts, key in ((evaluation.by_product, "product"), (evaluation.by_source, "source_id")):
+        assert sum(group.photographs for group in parts) == 60
+        for group in parts:
             members = [one for one in examined_set if one.in_domain and getattr(one, key) == group.name]
             assert group.photographs == group.accuracy.n == len(members)
             assert group.accuracy.k == sum(one.is_right for one in members)
@@ -304,7 +267,7 @@ def test_one_class_alone_has_no_auroc(make_examined: Maker, truth: str, label: s
     evaluation = evaluate_examined(photographs, seed=0, resamples=10)
     nan_free(evaluation)
     assert evaluation.auroc_decision.value is None
-    assert evaluation.rejection.auroc_global_similarity.value is None
+    assert evaluation.rejection.rule("global").auroc.value is None
     assert evaluation.accuracy.n == (0 if truth == "unrelated" else 4)
     if truth != "unrelated":
         assert evaluation.accuracy.k == (4 if label == truth else 0)
@@ -337,6 +300,9 @@ def test_an_open_verdict_lowers_recall_and_is_no_false_alarm(make_examined: Make
         ({"p": float("nan")}, "p_genuine = nan"),
         ({"decision": float("nan")}, "= nan; wanted a finite number"),
         ({"similarity": float("inf")}, "= inf; wanted a finite number"),
+        ({"inliers": float("nan")}, "inlier_ratio = nan; wanted a finite number"),
+        ({"residual": [[0.0, float("nan")]]}, "residual of nan; wanted finite numbers from 0"),
+        ({"residual": [[0.0, -1.0]]}, r"residual of -1\.0"),
     ],
 )
 def test_what_cannot_be_measured_is_named(make_examined: Maker, changes: dict, words: str) -> None:

@@ -6,6 +6,7 @@ import io
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -143,8 +144,30 @@ def test_every_picture_and_chart_can_be_read_aloud(full: str) -> None:
     charts = [attributes for tag, attributes in page.tags if tag == "svg"]
     assert len(pictures) == 13  # twelve examples and the contact sheet of the rest
     assert all(one.get("alt") for one in pictures)
-    assert len(charts) == 6
+    assert len(charts) == 8
     assert all(one.get("role") == "img" and one.get("aria-label") for one in charts)
+
+
+def test_a_residual_map_is_shown_under_its_photograph(tmp_path: Path, make_examined: Maker) -> None:
+    heat = [[0.0, 1.0], [2.0, 0.0]]
+    made = [make_examined(residual=residual) for residual in (None, [[0.0]], heat, heat)]
+    examples = [Example(one, picture(), picture()) for one in made]
+    examples[3] = replace(examples[3], edit_mask=np.eye(6, dtype=bool))
+    out = write_report(tmp_path / "r.html", evaluate_examined(made, 0, 5), made, [], examples, {})
+    told = [attributes["alt"] for tag, attributes in Page(out.read_text()).tags if tag == "img"]
+    assert ["residual" in text for text in told] == [False, False, False, True, False, True]
+    assert ["true edit" in text for text in told] == [False] * 5 + [True]
+
+
+def test_alarms_of_the_training_are_told(tmp_path: Path) -> None:
+    records = [{"epoch": 3, "loss": 1.0, "alarms": ["<b>dead</b> term", "collapse"]}, {"epoch": 4, "loss": 0.5}]
+    evaluation = evaluate_examined([], 0, 5)
+    text, quiet = (
+        Page(write_report(tmp_path / "r.html", evaluation, [], told, [], {}).read_text()).text
+        for told in (records, records[1:])
+    )
+    assert "epoch 3 <b>dead</b> term epoch 3 collapse" in text
+    assert "None was recorded." in quiet
 
 
 def test_wrong_verdicts_come_first(tmp_path: Path, make_examined: Maker) -> None:

@@ -8,13 +8,17 @@ import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hallmark.errors import OutputError
-from hallmark.evaluation import tables
+from hallmark.evaluation import rows, tables
+from hallmark.evaluation.costs import Costs
 from hallmark.evaluation.metrics import Estimate, Evaluation, Examined, Proportion, evaluate_examined
+from hallmark.evaluation.ranking import Ranking
 from hallmark.evaluation.tables import VerdictRow, verdict_table, verdicts_csv, write_atomically, write_tables
 from hallmark.types import VerdictLabel
 
@@ -31,23 +35,23 @@ def read(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
-def test_three_files_are_written_into_a_new_folder(
+def test_four_files_are_written_into_a_new_folder(
     tmp_path: Path, examined_set: list[Examined], evaluation: Evaluation
 ) -> None:
     folder = tmp_path / "new" / "eval"
     paths = write_tables(folder, evaluation, examined_set)
-    assert [path.name for path in paths] == ["metrics.json", "verdicts.csv", "metrics.md"]
+    assert [path.name for path in paths] == ["metrics.json", "metrics.csv", "metrics.md", "verdicts.csv"]
     assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in paths)
     assert Evaluation.model_validate_json(paths[0].read_text()) == evaluation
-    assert len(read(paths[1].read_bytes().decode())) == 90
+    assert len(read(paths[3].read_bytes().decode())) == 90
     assert "NaN" not in paths[0].read_text()
 
 
 def test_of_no_photographs_the_files_are_still_whole(tmp_path: Path) -> None:
     paths = write_tables(tmp_path, evaluate_examined([], seed=0, resamples=5), [])
     assert json.loads(paths[0].read_text())["photographs"] == 0
-    assert read(paths[1].read_bytes().decode()) == []
-    assert tables.NONE in paths[2].read_text()
+    assert read(paths[3].read_bytes().decode()) == []
+    assert rows.NONE in paths[2].read_text()
 
 
 def test_csv_holds_truth_verdict_scores_and_provenance(examined_set: list[Examined]) -> None:
@@ -83,37 +87,76 @@ def test_markdown_has_one_cell_a_column_whatever_the_names(make_examined: Maker)
     markdown = tables.metrics_markdown(evaluation)
     blocks = re.split(r"\n\n", markdown)
     grids = [block.strip().splitlines() for block in blocks if block.strip().startswith("|")]
-    assert len(grids) == 5
+    assert len(grids) == 8
     for lines in grids:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
     assert "<i>" not in markdown
 
 
 def test_headlines_tell_value_interval_and_counts(evaluation: Evaluation) -> None:
-    rows = {row[0]: row[1:] for row in tables.headline_rows(evaluation)}
+    told = {row[0]: row[1:] for row in rows.headline_rows(evaluation)}
     recall = evaluation.counterfeit_positive.recall
-    value, interval, counts = rows["recall, counterfeit positive"]
+    value, interval, counts = told["recall, counterfeit positive"]
     assert value == f"{100 * recall.k / recall.n:.1f} %"
     assert interval == f"{100 * recall.low:.1f} to {100 * recall.high:.1f} %"
     assert counts == f"{recall.k}/{recall.n}"
-    assert rows["AUROC, decision score"][0] == f"{evaluation.auroc_decision.value:.3f}"
-    assert rows["AUROC, decision score"][2] == f"n = {evaluation.auroc_decision.n}"
+    assert told["AUROC, decision score"][0] == f"{evaluation.auroc_decision.value:.3f}"
+    assert told["AUROC, decision score"][2] == f"n = {evaluation.auroc_decision.n}"
+
+
+def test_every_number_of_the_evaluation_is_a_row_of_the_csv(evaluation: Evaluation) -> None:
+    told = {row["figure"]: row for row in read(tables.metrics_csv(evaluation))}
+    row = told["counterfeit_positive.recall"]
+    recall = evaluation.counterfeit_positive.recall
+    assert (float(row["value"]), row["k"], row["n"]) == (recall.value, str(recall.k), str(recall.n))
+    assert float(row["low"]) == recall.low
+    area = evaluation.rejection.rule("verification").auroc
+    assert float(told["rejection.rules.verification.all.auroc"]["high"]) == area.high
+    assert told["by_source.(not known).items"]["value"] == str(evaluation.by_source[-1].items)
+    assert told["timings.total.median_ms"]["value"] == "23.5"
+    assert told["risk_coverage.p_genuine.points.0.risk"]["k"] == str(evaluation.risk_coverage[0].points[0].risk.k)
+    assert told["seed"]["value"] == "1"
+
+    def numbers(part: object) -> int:
+        if isinstance(part, dict):
+            figure = {"value", "low", "high", "n"} <= set(part)
+            return 1 if figure else sum(map(numbers, part.values()))
+        return sum(map(numbers, part)) if isinstance(part, list) else isinstance(part, int | float)
+
+    assert len(told) == numbers(json.loads(evaluation.model_dump_json()))
+
+
+def test_sections_have_a_cell_a_column(evaluation: Evaluation, make_examined: Maker, tmp_path: Path) -> None:
+    one = replace(make_examined("counterfeit", residual=[[1.0]]), edit_mask=str(tmp_path / "gone.png"), image_id="x")
+    ranking = Ranking("x", np.zeros(3), np.zeros(3), np.ones(3, bool))
+    costs = Costs(forward_flops=10**9, side_px=64, bytes_per_reference=70_000, num_references=5)
+    full = evaluate_examined([one], 0, 5, [ranking], [one], costs)
+    made = [*rows.sections(evaluation), *rows.sections(full), *rows.breakdowns(full)]
+    assert {section.key for section in made} == {
+        *("retrieval", "rejection", "evidence", "abstention", "localisation", "times", "costs", "items"),
+        *("product", "part", "source"),
+    }
+    for section in made:
+        assert {len(row) for row in section.rows} == {len(section.columns)}, section.title
+        assert all(isinstance(cell, str) for row in section.rows for cell in row)
+    assert "above the 64 KiB" in str(rows.sections(full))
+    assert rows.sections(evaluate_examined([], 0, 5)) == []
 
 
 def test_group_rows_fit_their_headings(evaluation: Evaluation) -> None:
     for group in [*evaluation.by_product, *evaluation.by_source]:
-        row = tables.group_row(group)
-        assert len(row) == 1 + len(tables.GROUP_COLUMNS)
+        row = rows.group_row(group)
+        assert len(row) == 1 + len(rows.GROUP_COLUMNS)
         assert all(isinstance(cell, str) for cell in row)
-    assert tables.group_row(evaluation.by_source[-1])[0] == "(not known)"
+    assert rows.group_row(evaluation.by_source[-1])[0] == "(not known)"
 
 
 def test_what_is_not_defined_is_a_dash() -> None:
-    assert tables.number(None) == tables.percent(None) == tables.NONE
-    assert tables.interval(Proportion.of(0, 0)) == tables.NONE
-    assert tables.interval(Estimate(value=0.5, low=None, high=None, n=1)) == tables.NONE
-    assert tables.number(0.12345) == "0.123"
-    assert tables.percent(1.0) == "100.0 %"
+    assert rows.number(None) == rows.percent(None) == rows.NONE
+    assert rows.interval(Proportion.of(0, 0)) == rows.NONE
+    assert rows.interval(Estimate(value=0.5, low=None, high=None, n=1)) == rows.NONE
+    assert rows.number(0.12345) == "0.123"
+    assert rows.percent(1.0) == "100.0 %"
 
 
 def lines_of(*examined: Examined, truth: bool = True, colour: bool = False) -> list[str]:
