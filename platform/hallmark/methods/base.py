@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -22,10 +22,15 @@ def alone(rows: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """Named loss terms and their weights."""
+    """Named loss terms and their weights, and what tells whether each of them does anything."""
 
     terms: dict[str, Tensor]
+    """() each, with gradient; a term that is switched off is absent."""
     weights: dict[str, float]
+    diagnostics: dict[str, Tensor] = field(default_factory=dict)
+    """() each, without gradient; NaN where the batch did not allow to measure it."""
+    features: Tensor | None = None
+    """(B, N, C) this worker's patch tokens as the losses used them; the gradient of any term can be asked for here."""
 
     @property
     def total(self) -> Tensor:
@@ -35,14 +40,21 @@ class LossTerms:
 
 @dataclass(frozen=True)
 class Embedding:
-    """What a method says of a batch of images. Positions: (x, y) as fractions of the network input."""
+    """What a method says of a batch of images. Positions: (x, y) as fractions of the network input.
+
+    Where images have different numbers of cues, the slots left over are padding: weight 0, local descriptor all zeros.
+    """
 
     descriptor: Tensor
     """(B, D) float32, unit norm."""
     local: Tensor
     """(B, T, l) float32, unit norm: local descriptors at the cues."""
     positions: Tensor
-    """(B, T, 2) float32 in (0, 1)."""
+    """(B, T, 2) float32 in (0, 1): where the decoder has each descriptor from."""
+    weights: Tensor
+    """(B, T) float32 in [0, 1]: the cue's kept mass over the largest of its image; above 0 but for padding."""
+    stride: float
+    """Distance of neighbouring tokens as a fraction of the input's width."""
 
 
 class Method(nn.Module, ABC):

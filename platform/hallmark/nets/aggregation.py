@@ -23,6 +23,12 @@ class AggregationConfig(Config):
     hidden: int = Field(512, ge=1, description="width of the hidden layers")
     dropout: float = Field(0.3, ge=0, lt=1, description="before the activation of the two token branches")
     iterations: int = Field(3, ge=1, description="Sinkhorn iterations")
+    score_gain: float = Field(
+        12.0,
+        gt=0,
+        description="factor on the initial weights of the cluster scores; at 1 they hardly differ between tokens, and "
+        "every token keeps the same mass",
+    )
     attention_dustbin: bool = Field(
         True, description="true: the dustbin's score falls with the backbone's attention; false: one learned score"
     )
@@ -73,6 +79,8 @@ class OptimalTransportAggregation(nn.Module):
         self.token_branch = _branch(channels, config.hidden, config.token_dim, dropout=0.0)
         self.feature_branch = _branch(channels, config.hidden, config.cluster_dim, config.dropout)
         self.score_branch = _branch(channels, config.hidden, config.clusters, config.dropout)
+        with torch.no_grad():
+            self.score_branch[-1].weight *= config.score_gain
         self.dustbin = nn.Parameter(torch.tensor(1.0))
         if config.attention_dustbin:
             self.dustbin_slope = nn.Parameter(torch.tensor(1.0))

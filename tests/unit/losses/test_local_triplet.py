@@ -111,3 +111,24 @@ def test_gradient_is_that_of_the_formula(mining: str) -> None:
     config = LocalTripletConfig(mining=mining, margin=0.5)
     identity, product = torch.tensor(IDENTITY), torch.tensor(PRODUCT)
     assert torch.autograd.gradcheck(lambda x: local_triplet_loss(rows, x, identity, product, config), (local,))
+
+
+@pytest.mark.parametrize("mining", ["hardest", "mean"])
+def test_padding_counts_nothing(mining: str) -> None:
+    rows, local = unit(9, 5), unit(9, 6, 4)
+    identity, product = torch.tensor(IDENTITY), torch.tensor(PRODUCT)
+    config = LocalTripletConfig(mining=mining, margin=0.5)
+    padded = torch.cat([local, unit(9, 3, 4, seed=7)], dim=1).requires_grad_()
+    valid = torch.arange(9).expand(9, 9) < 6
+    loss = local_triplet_loss(rows, padded, identity, product, config, valid)
+    torch.testing.assert_close(loss, local_triplet_loss(rows, local, identity, product, config))
+    loss.backward()
+    assert torch.equal(padded.grad[:, 6:], torch.zeros(9, 3, 4, dtype=torch.float64))
+
+
+def test_images_may_have_different_numbers_of_cues() -> None:
+    a, b = unit(2, 5, 4), unit(2, 5, 4, seed=1)
+    a_valid, b_valid = (torch.arange(5)[None] < torch.tensor(counts) for counts in ([[3], [5]], [[4], [1]]))
+    found = mutual_similarity(a, b, a_valid, b_valid)
+    wanted = [plain_similarity(a[0, :3], b[0, :4]), plain_similarity(a[1], b[1, :1])]
+    torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64))

@@ -127,3 +127,24 @@ def test_at_most_half_as_many_clusters_as_tokens(tokens: int, fits: bool) -> Non
         return
     with pytest.raises(ConfigError, match=rf"aggregation\.clusters: found 3 for {tokens} patch tokens"):
         aggregation()(*inputs(tokens=tokens))
+
+
+@given(st.integers(0, 9999), st.integers(1, 4), st.integers(0, 20))
+@settings(max_examples=20, deadline=None)
+def test_a_token_gives_to_clusters_and_dustbin_all_it_has(seed: int, clusters: int, more: int) -> None:
+    """With the dustbin's row every column sums to 1; without it to the kept mass, whose total is near M."""
+    torch.manual_seed(seed)
+    config = AggregationConfig(**{**SMALL, "clusters": clusters, "iterations": 50})
+    module = OptimalTransportAggregation(6, config).eval()
+    tokens = 2 * clusters + more
+    kept = module(*inputs(tokens=tokens)).assignment.sum(dim=1)
+    assert (kept <= 1 + 1e-5).all()
+    torch.testing.assert_close(kept.sum(dim=1), torch.full((4,), float(clusters)), rtol=2e-2, atol=0)
+
+
+def test_score_gain_decides_how_much_the_kept_mass_differs_at_the_start() -> None:
+    def spread(gain: float) -> float:
+        assignment = aggregation(score_gain=gain)(*inputs(tokens=40)[:2], torch.ones(4, 40)).assignment
+        return float(assignment.detach().sum(dim=1).std(dim=1).mean())
+
+    assert spread(12.0) > 3 * spread(1.0)
