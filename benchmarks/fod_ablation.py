@@ -26,8 +26,15 @@ import numpy as np
 import torch
 
 from hallmark.config import load_config
-from hallmark.data.manifest import ImportConfig, assemble, inspect_listed, list_photographs, read_manifest, rows_with
-from hallmark.data.manifest import read_bytes, write_import
+from hallmark.data.manifest import (
+    ImportConfig,
+    assemble,
+    inspect_listed,
+    list_photographs,
+    read_manifest,
+    rows_with,
+    write_import,
+)
 from hallmark.data.synthetic import DrawConfig, draw_set
 from hallmark.evaluation.measures import auroc, f1_score
 from hallmark.evaluation.protocol import TrainJob, sample_of
@@ -264,13 +271,20 @@ def main() -> None:
 
 def _report(judged: dict[str, list[Judged]], arguments: argparse.Namespace) -> None:
     base, figures, ratios = judged["fused"], {}, {}
-    print(f"\ndifficulty {arguments.difficulty:g}, seeds {arguments.seeds}, {sum(len(one.items) for one in base)} photographs")
+    print(
+        f"\ndifficulty {arguments.difficulty:g}, seeds {arguments.seeds}, {sum(len(one.items) for one in base)} photographs"
+    )
     print(f"{'row':>36} {'F1':>6} {'by seed':>22} {'AUROC':>6} {'less fused':>24}")
     for name, row in judged.items():
         by_seed = [one.f1() for one in row]
         area = float(np.mean([auroc(one.scores, one.genuine) for one in row]))
         change, low, high = paired(row, base)
-        figures[name] = {"f1": float(np.mean(by_seed)), "by_seed": by_seed, "auroc": area, "less_fused": [change, low, high]}
+        figures[name] = {
+            "f1": float(np.mean(by_seed)),
+            "by_seed": by_seed,
+            "auroc": area,
+            "less_fused": [change, low, high],
+        }
         print(
             f"{name:>36} {np.mean(by_seed):>6.3f} {' '.join(f'{f1:.3f}' for f1 in by_seed):>22} {area:>6.3f} "
             f"{change:>+8.3f} [{low:+.3f}, {high:+.3f}]"

@@ -1,7 +1,9 @@
 """The fixed protocol on real photographs: authentication by references (A), rejection (C) and retrieval (D), by system.
 
 The protocol and the photographs lie beside the checkout, in ../shared, and are no part of the project. A system joins
-by a line in SYSTEMS. Every interval is a 95 % bootstrap interval over groups; what two systems differ by is to be read
+by a line in SYSTEMS; `--bundles` adds FoD, retrieval alone and verification, once a bundle (a seed each). The bundles
+are to be trained on drawn products only, as benchmarks/fod_ablation.py leaves them: then no photograph of the protocol
+was ever trained on. Every interval is a 95 % bootstrap interval over groups; what two systems differ by is to be read
 off the paired table, whose resamples are the same for both.
 """
 
@@ -11,7 +13,6 @@ import argparse
 import importlib.util
 import json
 import sys
-from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +20,13 @@ from itertools import combinations
 from pathlib import Path
 from time import perf_counter
 from types import ModuleType
-from typing import Any
 
 import cv2
 import numpy as np
+from systems.base import System
+from systems.comparators import ComparatorSystem
+from systems.fod import FoDGlobal, FoDVerification
 
-from hallmark.data.decode import decode
-from hallmark.methods.comparators import Comparator
 from hallmark.methods.comparators.hog_nearest import HogNearest, HogNearestConfig
 from hallmark.methods.comparators.sift_verify import SiftVerify, SiftVerifyConfig
 
@@ -43,83 +44,6 @@ _BARS = {
     "D_grocery_map": 0.510,
 }
 """The best that a plain method reaches, from the protocol's README; ratios are held against it."""
-
-
-class System(ABC):
-    """Whatever is measured. Photographs are named by path; every score: higher = more genuine, or more alike."""
-
-    def __init__(self) -> None:
-        self._described: dict[Path, Any] = {}
-
-    def describe(self, path: Path) -> Any:
-        """What the system keeps of a photograph, made once a path."""
-        if path not in self._described:
-            self._described[path] = self._describe(decode(path.read_bytes()))
-        return self._described[path]
-
-    @abstractmethod
-    def _describe(self, image: np.ndarray) -> Any:
-        """Describe a decoded photograph, (H, W, 3) uint8 RGB."""
-
-    @abstractmethod
-    def authenticity_scores(self, references: Sequence[Path], queries: Sequence[Path]) -> Sequence[float]:
-        """Task A: a score a query, given the genuine references of its product; there may be none of these."""
-
-    @abstractmethod
-    def gallery_score(self, query: Path, references: Mapping[str, Sequence[Path]]) -> float:
-        """Task C: higher = more surely in the gallery of these products; the query's own group is not in it."""
-
-    @abstractmethod
-    def similarity_matrix(self, paths: Sequence[Path]) -> np.ndarray:
-        """Task D: (N, N), row = query; the diagonal is not read."""
-
-
-class ComparatorSystem(System):
-    """A classical comparator on whole photographs; each pair is compared once, whichever of it is the query.
-
-    Where `quick` is given, tasks C and D compare a query with the `shortlist` references that are most alike by quick
-    only; in D the others rank below these, in quick's order.
-    """
-
-    def __init__(self, comparator: Comparator, quick: Comparator | None = None, shortlist: int = 20) -> None:
-        super().__init__()
-        self._comparator = comparator
-        self._quick = ComparatorSystem(quick) if quick else None
-        self._shortlist = shortlist
-        self._compared: dict[tuple[Path, Path], float] = {}
-
-    def _describe(self, image: np.ndarray) -> Any:
-        return self._comparator.describe(image)
-
-    def _similarity(self, query: Path, reference: Path) -> float:
-        pair = min(query, reference), max(query, reference)
-        if pair not in self._compared:
-            self._compared[pair] = self._comparator.similarity(*map(self.describe, pair))
-        return self._compared[pair]
-
-    def _similarities(self, query: Path, references: Sequence[Path]) -> np.ndarray:
-        """(R,) similarities; off the shortlist minus the rank as a share, below any similarity."""
-        if self._quick is None:
-            return np.array([self._similarity(query, one) for one in references])
-        order = np.argsort(-self._quick._similarities(query, references), kind="stable")
-        similarities = np.empty(len(references))
-        similarities[order] = -np.arange(len(order)) / max(1, len(order))
-        for row in order[: self._shortlist]:
-            similarities[row] = self._similarity(query, references[row])
-        return similarities
-
-    def authenticity_scores(self, references: Sequence[Path], queries: Sequence[Path]) -> list[float]:
-        return [max((self._similarity(query, one) for one in references), default=0.0) for query in queries]
-
-    def gallery_score(self, query: Path, references: Mapping[str, Sequence[Path]]) -> float:
-        return self._similarities(query, [one for paths in references.values() for one in paths]).max(initial=0.0)
-
-    def similarity_matrix(self, paths: Sequence[Path]) -> np.ndarray:
-        matrix = np.zeros((len(paths), len(paths)))
-        for row, query in enumerate(paths):
-            others = np.flatnonzero(np.arange(len(paths)) != row)
-            matrix[row, others] = self._similarities(query, [paths[other] for other in others])
-        return matrix
 
 
 SYSTEMS: dict[str, Callable[[], System]] = {
@@ -153,12 +77,12 @@ def authenticate(protocol: ModuleType, photographs: str, system: System) -> Outc
     split, info = protocol.load()["A"][photographs], protocol.load()["info"]
     predicted: dict[tuple[str, str], float] = {}
     for job, parts in split["jobs"].items():
-        for product in split["products"]:
-            queries = [name for name in parts["queries"] if info[name]["series"] == product]
-            if queries:
-                references = _files(protocol, parts["refs"][product])
-                scores = system.authenticity_scores(references, _files(protocol, queries))
-                predicted |= {(job, name): float(score) for name, score in zip(queries, scores, strict=True)}
+        references = {product: _files(protocol, parts["refs"][product]) for product in split["products"]}
+        queries = defaultdict(list)
+        for name in parts["queries"]:
+            queries[info[name]["series"]] += _files(protocol, [name])
+        scores = system.fold_scores(references, queries)
+        predicted |= {(job, name): float(scores[Path(protocol.resolve(name))]) for name in parts["queries"]}
     found = protocol.eval_A(photographs, predicted)
     tested = [(job, name) for job in map(str, range(protocol.K)) for name in split["jobs"][job]["queries"]]
     return Outcome(
@@ -228,6 +152,8 @@ def main() -> None:
     figures: dict[str, float] = {}
     if protocol is not None:
         systems = {name: SYSTEMS[name]() for name in arguments.systems}
+        for place, bundle in enumerate(arguments.bundles):
+            systems |= {f"fod_global_{place}": FoDGlobal(bundle), f"fod_verification_{place}": FoDVerification(bundle)}
         for task in arguments.tasks:
             outcomes = _measure(protocol, task, arguments.sets, systems)
             _print_task(task, outcomes)
@@ -254,6 +180,7 @@ def _arguments() -> argparse.Namespace:
         parser.add_argument(
             f"--{option}", type=some_of(known), default=known, help=f"some of {','.join(known)} (default: all)"
         )
+    parser.add_argument("--bundles", type=Path, nargs="*", default=[], help="folders of FoD bundles, one a seed")
     parser.add_argument("--protocol", type=Path, default=_PROTOCOL, help="folder of protocol.py and splits.json")
     return parser.parse_args()
 

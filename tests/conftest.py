@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +14,7 @@ from hallmark.config import validate
 from hallmark.methods.fod import FoD
 from hallmark.training.bundle import Bundle, write_bundle, write_calibration
 from hallmark.training.run import RunConfig
+from hallmark.types import Described, Details, Quality
 from hallmark.verdict.calibration import Calibration
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +32,32 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def root() -> Path:
     """The checkout."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def make_described() -> Callable[..., Described]:
+    """A described photograph with what is named; two cues that say nothing, and no surface."""
+
+    def make(
+        image_id: str = "q", descriptor: Any = (1.0,), quality: dict[str, float] | None = None, **told: Any
+    ) -> Described:
+        local = np.asarray(told.pop("local", np.zeros((2, 4))), dtype=np.float16)
+        details = {
+            "positions": np.full((len(local), 2), 0.5, np.float32),
+            "weights": np.ones(len(local), np.float16),
+            "stride": 0.25,
+            "frame": np.array([1, 0, 1, 0], np.float32),
+            "surface": b"",
+        }
+        seen = {"width": 8, "height": 8, "sharpness": 1, "brightness": 0.5, "clipped": 0, **(quality or {})}
+        return Described(
+            image_id,
+            np.asarray(descriptor, dtype=np.float32),
+            Details(image_id=image_id, local=local, **{**details, **told}),
+            Quality(**seen),
+        )
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,8 @@ _log = logging.getLogger(__name__)
 class Localisation(Figures):
     """Residual maps of counterfeits against the masks of their edits.
 
-    `concentration`: median over photographs of the share of the map's sum that lies inside the mask over the share of
-    the photograph that does; 1 is what a map that knows nothing gives. `peak_inside`: the strongest cell touches the
+    `concentration`: median over photographs of the share of the map's energy, the sum of its squares, that lies inside
+    the mask over the share of the photograph that does; 1 is what a map that knows nothing gives. `peak_inside`: the strongest cell touches the
     mask or is next to a cell that does, diagonally too; of several equally strong, all must. `peak_by_chance`: mean
     share of cells for which that holds. Photographs with a mask that cannot be measured are counted in `without_map`,
     `without_heat` (a map of zeros), `without_edit` (an empty mask) and `unreadable`.
@@ -93,10 +93,11 @@ def locate(residual: ResidualMap, mask: np.ndarray) -> Located:
         mask: (H, W) bool.
     """
     values = np.array(residual.values, dtype=float).reshape(residual.rows, residual.columns)
+    energy = values**2
     inside = area_shares(mask, residual.rows, residual.columns)
     near = cv2.dilate((inside > 0).astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     return Located(
-        concentration=float((values * inside).sum() / values.sum() / inside.mean()),
+        concentration=float((energy * inside).sum() / energy.sum() / inside.mean()),
         peak_inside=bool(near[values == values.max()].all()),
         by_chance=float(near.mean()),
     )

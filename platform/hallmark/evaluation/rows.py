@@ -233,7 +233,7 @@ def _localisation(evaluation: Evaluation) -> Section:
     found, rows = evaluation.localisation, []
     note = ""
     if found is not None:
-        rows.append(["concentration of the residual in the edit, median", *figure_cells(found.concentration)])
+        rows.append(["concentration of the residual's energy in the edit, median", *figure_cells(found.concentration)])
         rows.append(["strongest cell at the edit", *figure_cells(found.peak_inside)])
         rows.append(["strongest cell at the edit, by chance", percent(found.peak_by_chance), NONE, NONE])
         note = (

@@ -102,7 +102,7 @@ def _localisation(evaluation: Evaluation) -> list[str]:
     if found is None or not found.peak_inside.n or found.concentration.value is None:
         return []
     return [
-        f"The residual map was {found.concentration.value:.1f} times as strong where a counterfeit was edited as over "
+        f"The residual map had {found.concentration.value:.1f} times the energy where a counterfeit was edited as over "
         f"the whole photograph (median), and strongest at the edit in {_share(found.peak_inside)}; by chance that "
         f"would be {percent(found.peak_by_chance)}."
     ]

@@ -56,7 +56,8 @@ class GalleryIndex:
         support = {product: _support(sides) for product, sides in nearest.items()}
         support = {product: value for product, value in support.items() if value is not None}
         if not support:
-            return Retrieved(None, None, -1.0, (), self.gallery.version)
+            similarity = -1.0 if np.isfinite(descriptor).all() else float("nan")
+            return Retrieved(None, None, similarity, (), self.gallery.version)
         product = max(sorted(support), key=support.__getitem__)
         hits = [hit for side in (True, False) for hit in nearest[product].get(side, [])[:num_candidates]]
         best = max(hits, key=lambda hit: hit[0])
@@ -90,7 +91,7 @@ class GalleryIndex:
 
     def _search(self, descriptor: np.ndarray, product: str, genuine: bool, count: int) -> list[tuple[float, int]]:
         rows = self._rows.get((product, genuine), [])
-        if not rows:
+        if not rows or not np.isfinite(descriptor).all():
             return []
         chosen = faiss.SearchParameters(sel=faiss.IDSelectorBatch(np.asarray(rows, dtype=np.int64)))
         query, wider = descriptor[None].astype(np.float32), count + 1

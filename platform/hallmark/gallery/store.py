@@ -22,6 +22,7 @@ from hallmark.types import Authenticity, Described, Details, Member
 _META = ("reference_id", "image_id", "product", "part", "item_id", "authenticity")
 _DETAILS = ("image_id", "local", "positions", "weights", "stride", "frame", "surface")
 _EMBEDDING_ID = b"embedding_id"
+_LOCAL_DIM = b"local_dim"
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,13 @@ class Gallery:
             return []
         # take() wants ascending, distinct rows to be quick and answers in the order asked only then.
         distinct = sorted(set(rows))
+        dataset = self._dataset
         with _reading(self.uri):
-            table = self._dataset.take(distinct, columns=list(_DETAILS))
-        read = dict(zip(distinct, map(_details, table.to_batches(max_chunksize=1)), strict=True))
-        return [read[row] for row in rows]
+            table = dataset.take(distinct, columns=list(_DETAILS))
+        local_dim = int((dataset.schema.metadata or {}).get(_LOCAL_DIM, b"-1"))
+        read = [_details(row, local_dim) for row in table.to_batches(max_chunksize=1)]
+        by_row = dict(zip(distinct, read, strict=True))
+        return [by_row[row] for row in rows]
 
     def members(self, product: str, part: str, authenticity: Authenticity, limit: int) -> list[Member]:
         """References of a product and part, `limit` of them at most: of as many items as there are, in row order."""
@@ -236,10 +240,11 @@ def _table(references: Sequence[Reference], bundle_id: str, embedding_id: str) -
         "bundle_id": pa.array([bundle_id] * len(references)),
         "enrolled_at": pa.array([now] * len(references), pa.timestamp("us", tz="UTC")),
     }
-    return pa.table(columns).replace_schema_metadata({_EMBEDDING_ID: embedding_id.encode()})
+    local_dim = str(details[0].local.shape[1]).encode()
+    return pa.table(columns).replace_schema_metadata({_EMBEDDING_ID: embedding_id.encode(), _LOCAL_DIM: local_dim})
 
 
-def _details(row: pa.RecordBatch) -> Details:
+def _details(row: pa.RecordBatch, local_dim: int) -> Details:
     """A row as verification wants it."""
 
     def numbers(name: str) -> np.ndarray:
@@ -248,7 +253,7 @@ def _details(row: pa.RecordBatch) -> Details:
     weights = numbers("weights")
     return Details(
         image_id=row.column("image_id")[0].as_py(),
-        local=numbers("local").reshape(len(weights), -1),
+        local=numbers("local").reshape(len(weights), local_dim),
         positions=numbers("positions").reshape(-1, 2),
         weights=weights,
         stride=row.column("stride")[0].as_py(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -98,6 +98,9 @@ def weigh(
     nothing = (np.zeros((0, view.local.shape[1]), np.float32), np.zeros(0, np.float32))
     cues = [(one.local, one.weights) for one in candidates] or [nothing] * len(retrieved.candidates)
     matches = match(view.cues, cues, threshold_match)
+    if not np.isfinite(view.local).all():
+        # Nothing matches then, and 0 may lie on the genuine side of a threshold.
+        matches = replace(matches, score=np.full(len(matches.score), np.nan))
     genuine = np.array([c.authenticity == Authenticity.GENUINE for c in retrieved.candidates], dtype=bool)
     similarity = np.array([c.global_similarity for c in retrieved.candidates])
     compared = _Compared.of(view, template, [one.image_id for one in candidates], threshold_match)
@@ -179,7 +182,10 @@ def _surface(view: View, template: Template, matrix: np.ndarray | None) -> dict[
 
 
 def _surface_margin(directions: np.ndarray, residual: np.ndarray, template: Template) -> float | None:
-    """The least over the enrolled counterfeits, in shares of their own distance from the genuine references."""
+    """The least over the enrolled counterfeits, in shares of their own distance from the genuine references.
+
+    Sums over the telling cells, not a mean of quotients: cells that hardly tell would drown those that do.
+    """
     flat, own = directions.reshape(residual.size, -1), residual.ravel()
     margins = []
     for telltale in template.telltales:
@@ -187,8 +193,8 @@ def _surface_margin(directions: np.ndarray, residual: np.ndarray, template: Temp
         if known.sum() < 3:
             continue
         apart = ((flat[telltale.places] - telltale.directions) ** 2).sum(axis=1)
-        lead = (apart - own[telltale.places]) / (telltale.scale + _usual(residual))
-        margins.append(float(lead[known].mean()))
+        lead, scale = apart - own[telltale.places], telltale.scale + _usual(residual)
+        margins.append(float(lead[known].sum() / scale[known].sum()))
     return min(margins, default=None)
 
 
@@ -197,9 +203,7 @@ def _usual(residual: np.ndarray) -> float:
     return max(float(np.nanmedian(residual)), 1e-6)
 
 
-def _inlier_ratio(
-    view: View, template: Template, found: Registration | None, threshold_match: float
-) -> float | None:
+def _inlier_ratio(view: View, template: Template, found: Registration | None, threshold_match: float) -> float | None:
     """Share of the query's keypoints and cues that have a partner at the right place of the reference."""
     if template.kind == "none":
         return None

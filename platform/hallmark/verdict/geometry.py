@@ -74,7 +74,7 @@ def project(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def is_view(matrix: np.ndarray) -> bool:
-    """Whether a transformation shows the unit square as a view of a surface would: convex, not mirrored, of like size."""
+    """Whether a transformation shows the unit square as a view of a surface: convex, not mirrored, of like size."""
     corners = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     if ((corners @ matrix[2, :2] + matrix[2, 2]) * np.sign(matrix[2, 2]) <= 1e-6).any():
         return False

@@ -41,37 +41,29 @@ def match(query: Cues, references: Sequence[Cues], threshold: float) -> Matches:
         threshold: least cosine of a match.
     """
     descriptors, weights = query
-    num_cues, num_references = len(weights), len(references)
-    longest = max((len(w) for _, w in references), default=0)
-    if not num_cues or not longest:
-        return Matches(
-            np.zeros(num_references),
-            np.zeros(num_references, dtype=np.int64),
-            np.full((num_references, num_cues), -1),
-            np.full((num_references, num_cues), _NOWHERE, dtype=np.float32),
-        )
-    stacked = np.zeros((num_references, longest, descriptors.shape[1]), dtype=np.float32)
-    there = np.zeros((num_references, longest), dtype=bool)
+    ours, counted = np.ascontiguousarray(descriptors.T, dtype=np.float32), weights > 0
+    shape = (len(references), len(weights))
+    partner, similarity = np.full(shape, -1), np.full(shape, _NOWHERE, dtype=np.float32)
+    # One reference at a time: its cosines stay in the processor's cache, which those of all together do not.
     for place, (local, weight) in enumerate(references):
-        stacked[place, : len(weight)] = local
-        there[place, : len(weight)] = weight > 0
-    counted = weights > 0
-    # One product for all candidates; each row is complete in memory, so that both searches run along memory.
-    cosines = (stacked.reshape(-1, stacked.shape[2]) @ descriptors.astype(np.float32).T).reshape(*there.shape, num_cues)
-    cosines[~there] = _NOWHERE
-    cosines[:, :, ~counted] = _NOWHERE
-    back = cosines.argmax(axis=2)
-    towards = np.ascontiguousarray(cosines.transpose(0, 2, 1))
-    nearest = towards.argmax(axis=2)
-    similarity = np.take_along_axis(towards, nearest[:, :, None], axis=2)[:, :, 0]
-    returned = np.take_along_axis(back, nearest, axis=1)
-    matched = (returned == np.arange(num_cues)) & (similarity >= threshold) & counted & there.any(axis=1)[:, None]
+        there = weight > 0
+        if not len(weights) or not there.any():
+            continue
+        cosines = local.astype(np.float32) @ ours
+        if not there.all():
+            cosines[~there] = _NOWHERE
+        if not counted.all():
+            cosines[:, ~counted] = _NOWHERE
+        nearest, back = cosines.argmax(axis=0), cosines.argmax(axis=1)
+        similarity[place] = cosines[nearest, np.arange(len(weights))]
+        matched = (back[nearest] == np.arange(len(weights))) & (similarity[place] >= threshold) & counted
+        partner[place] = np.where(matched, nearest, -1)
+    kept = np.where(partner >= 0, np.clip(similarity, 0.0, 1.0), 0.0).astype(np.float64) @ weights.astype(np.float64)
     total = float(weights[counted].astype(np.float64).sum())
-    kept = np.where(matched, np.clip(similarity, 0.0, 1.0), 0.0).astype(np.float64) @ weights.astype(np.float64)
     return Matches(
         score=kept / total if total else kept,
-        count=matched.sum(axis=1),
-        partner=np.where(matched, nearest, -1),
+        count=(partner >= 0).sum(axis=1),
+        partner=partner,
         similarity=similarity,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 _LEAST_TOP = 3
 _PRIOR_ITEMS = 5.0
@@ -37,8 +38,8 @@ def cue_residual(
         cosines = query @ descriptors.T
         nearest = cosines.max(axis=1)
         if places is not None and where is not None:
-            near = ((places[:, None, :] - where[None, :, :]) ** 2).sum(axis=2) <= window**2
-            within = np.where(near, cosines, -np.inf).max(axis=1)
+            np.putmask(cosines, ~(cdist(places, where, "sqeuclidean") <= window**2), -np.inf)
+            within = cosines.max(axis=1)
             nearest = np.where(np.isfinite(within), within, nearest)
         best = np.fmin(best, 1.0 - nearest)
     return best
@@ -58,7 +59,8 @@ def cell_residual(directions: np.ndarray, seen: np.ndarray, references: np.ndarr
     """
     if not len(references):
         return np.full(seen.shape, np.nan)
-    distances = ((references - directions[None]) ** 2).sum(axis=3).astype(np.float64)
+    apart = references - directions[None]
+    distances = np.einsum("rijd,rijd->rij", apart, apart).astype(np.float64)
     least = np.where(shown, distances, np.inf).min(axis=0)
     return np.where(seen & np.isfinite(least), least, np.nan)
 

@@ -96,20 +96,21 @@ def gradient_cells(pixels: np.ndarray, cell_px: int) -> np.ndarray:
         (n, n, 9) float32 with n = S // cell_px.
     """
     num = pixels.shape[0] // cell_px
+    used = slice(num * cell_px)
     light = cv2.GaussianBlur(pixels.astype(np.float32), (0, 0), _SOFTENING_PX)
     across, down = (cv2.Sobel(light, cv2.CV_32F, *order, ksize=3) for order in ((1, 0), (0, 1)))
-    magnitude, angle = cv2.cartToPolar(across, down)
-    magnitude, angle = (field[: num * cell_px, : num * cell_px] for field in (magnitude, angle))
-    direction = angle * (_ORIENTATIONS / np.pi)
-    lower = np.floor(direction)
-    share = (direction - lower).ravel()
-    places = np.arange(num * cell_px) // cell_px
-    base = ((places[:, None] * num + places[None, :]) * _ORIENTATIONS).ravel()
-    lower = lower.ravel().astype(np.int64)
-    magnitude = magnitude.ravel()
-    size = num * num * _ORIENTATIONS
-    energy = np.bincount(base + lower % _ORIENTATIONS, magnitude * (1 - share), size)
-    energy += np.bincount(base + (lower + 1) % _ORIENTATIONS, magnitude * share, size)
-    energy = (energy / cell_px**2).reshape(num, num, _ORIENTATIONS).astype(np.float32)
+    magnitude, angle = (field[used, used] for field in cv2.cartToPolar(across, down))
+    direction = angle * np.float32(_ORIENTATIONS / np.pi)
+    direction -= np.float32(_ORIENTATIONS) * (direction >= _ORIENTATIONS)
+    # Direction by direction into one buffer: new arrays of this size cost more than the arithmetic.
+    means, share = np.empty((_ORIENTATIONS + 1, num, num), dtype=np.float32), np.empty_like(direction)
+    for place, mean in enumerate(means):
+        cv2.absdiff(direction, float(place), share)
+        np.subtract(1.0, share, out=share)
+        np.maximum(share, 0.0, out=share)
+        np.multiply(share, magnitude, out=share)
+        cv2.resize(share, (num, num), mean, interpolation=cv2.INTER_AREA)
+    means[0] += means[_ORIENTATIONS]
+    energy = np.ascontiguousarray(means[:_ORIENTATIONS].transpose(1, 2, 0))
     around = np.sqrt(np.maximum(cv2.blur((energy**2).sum(axis=2), (3, 3)), 0.0))
     return energy / (around + _FLAT)[:, :, None]

@@ -24,11 +24,15 @@ class VerificationConfig(Config):
         {}, description="what may happen between two photographs of a part: homography (flat), affine, none (produce)"
     )
     default_geometry: GeometryKind = Field("homography", description="of a part that `geometry` does not name")
-    num_geometry: int = Field(3, ge=0, description="references that a query is registered with at most; the best counts")
+    num_geometry: int = Field(
+        3, ge=0, description="references that a query is registered with at most; the best counts"
+    )
     enough_inliers: int = Field(60, ge=1, description="keypoint inliers at which no further reference is tried")
     num_members: int = Field(12, ge=1, le=100, description="references of each authenticity that residuals use at most")
     least_items: int = Field(3, ge=2, description="genuine items below which residuals are not z-scored")
-    tolerance: float = Field(0.015, gt=0, le=0.2, description="of an inlier keypoint, share of the network input's side")
+    tolerance: float = Field(
+        0.015, gt=0, le=0.2, description="of an inlier keypoint, share of the network input's side"
+    )
     window: float = Field(1.5, gt=0, description="how far a cue may have moved, in token strides")
     top_share: float = Field(0.02, gt=0, le=1, description="share of the worst places that count, at least three")
     residuals: bool = Field(True, description="false: matches and geometry alone, as the published scheme")
@@ -140,13 +144,14 @@ class Template:
 
     The frame is that of the genuine reference which most others can be registered with. Norms are taken over the
     genuine references themselves, each compared with those of other items: what is learned of natural variation then
-    grows with every enrolment, and an item never vouches for itself.
+    grows with every enrolment, and an item never vouches for itself. The order of the references makes no difference.
     """
 
     def __init__(
         self, genuine: Sequence[Member], counterfeit: Sequence[Member], kind: GeometryKind, config: VerificationConfig
     ):
         self.kind, self.config = kind, config
+        genuine, counterfeit = (sorted(side, key=_name) for side in (genuine, counterfeit))
         views = [View(member.details, config) for member in genuine]
         self.genuine = _place(genuine, views, kind, config)
         self.counterfeit = [self._join(member) for member in counterfeit] if config.residuals else []
@@ -198,7 +203,7 @@ class Template:
     def residual_of_cues(
         self, view: View, matrix: np.ndarray | None, side: Sequence[Placed], other_than: str | None = None
     ) -> np.ndarray:
-        """(T,) residual of a photograph's textured cues against references, those of one item left out; nan elsewhere."""
+        """(T,) residual of a photograph's textured cues against references but one item's; nan where untextured."""
         references = [
             (placed.view.local[placed.view.textured], _places(placed.view, placed.matrix, placed.view.textured))
             for placed in side
@@ -265,10 +270,16 @@ class Template:
         return Telltale(directions, places, residual.ravel()[places])
 
 
+def _name(member: Member) -> tuple[str, str]:
+    return member.details.image_id, member.reference_id
+
+
 def _place(
     members: Sequence[Member], views: Sequence[View], kind: GeometryKind, config: VerificationConfig
 ) -> list[Placed]:
     """Register references with each other; the frame is that of the one with the most inliers."""
+    if kind == "none" or not members:
+        return [Placed(member, view, None, None) for member, view in zip(members, views, strict=True)]
     count = len(members)
     pairs: dict[tuple[int, int], tuple[int, np.ndarray]] = {}
     for one in range(count):
@@ -277,8 +288,6 @@ def _place(
             if found is not None:
                 pairs[one, other] = (found.inliers, found.matrix)
                 pairs[other, one] = (found.inliers, np.linalg.inv(found.matrix))
-    if kind == "none" or not count:
-        return [Placed(member, view, None, None) for member, view in zip(members, views, strict=True)]
     support = [sum(pairs[one, other][0] for other in range(count) if (one, other) in pairs) for one in range(count)]
     frame = int(np.argmax(support))
     placed = []

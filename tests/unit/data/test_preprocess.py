@@ -16,6 +16,7 @@ from hallmark.data.preprocess import (
     content_mask,
     cut,
     fit,
+    input_frame,
     luminance,
     normalise,
     prepare,
@@ -178,7 +179,7 @@ def test_a_box_without_area_in_the_photograph_is_named(box: tuple) -> None:
     with pytest.raises(DataError, match=r"box: found \(.*80 x 60 px; wanted"):
         cut(noise(60, 80), box, 0.05)
     with pytest.raises(DataError, match="box"):
-        to_photograph(np.zeros((1, 2)), 80, 60, Preprocessing(), box)
+        input_frame(80, 60, Preprocessing(), box)
 
 
 def test_prepare_is_cut_then_tone_then_fit() -> None:
@@ -207,7 +208,9 @@ def test_to_photograph_inverts_the_geometry(width: int, height: int, fill: str, 
         inner_width, inner_height = (max(1, round(64 * side / max(width, height))) for side in (width, height))
         x = ((64 - inner_width) // 2 + x * inner_width) / 64
         y = ((64 - inner_height) // 2 + y * inner_height) / 64
-    assert np.allclose(to_photograph(np.array([[x, y]]), width, height, config), [point], atol=1e-9)
+    frame = input_frame(width, height, config)
+    assert (frame.shape, frame.dtype) == ((4,), np.float32)
+    assert np.allclose(to_photograph(np.array([[x, y]]), frame), [point], atol=3e-5)
 
 
 @pytest.mark.parametrize("box", BOXES)
@@ -224,21 +227,25 @@ def test_a_dot_in_the_photograph_is_found_where_to_photograph_says(height: int, 
     pixels, bare = (prepare(each, config, box, np.random.default_rng(0)).pixels for each in (dotted, blank))
     weights = np.abs(pixels.astype(float) - bare).sum(axis=2)
     centre = [(weights.sum(axis=axis) @ (np.arange(128) + 0.5)) / weights.sum() / 128 for axis in (0, 1)]
-    found = to_photograph(np.array([centre]), width, height, config, box)[0] * [width, height]
+    found = to_photograph(np.array([centre]), input_frame(width, height, config, box))[0] * [width, height]
     assert np.abs(found - [x + 0.5, y + 0.5]).max() < 0.03 * max(right - left, bottom - top)
 
 
 def test_points_in_the_padding_are_clipped_to_the_photograph() -> None:
     corners = np.array([[0.0, 0.0], [1.0, 1.0], [0.5, 0.1]])
-    found = to_photograph(corners, 100, 10, Preprocessing(side_px=64, fill="gray"))
+    found = to_photograph(corners, input_frame(100, 10, Preprocessing(side_px=64, fill="gray")))
     assert np.allclose(found, [[0, 0], [1, 1], [0.5, 0]])
-    assert to_photograph(np.empty((0, 2)), 10, 10, Preprocessing()).shape == (0, 2)
+    assert to_photograph(np.empty((0, 2)), input_frame(10, 10, Preprocessing())).shape == (0, 2)
 
 
-def test_points_in_the_padding_are_clipped_to_the_cut() -> None:
-    config = Preprocessing(side_px=64, fill="gray", margin=0.1)
-    found = to_photograph(np.array([[0.0, 0.0], [1.0, 1.0]]), 200, 100, config, (50, 40, 150, 60))
-    assert np.allclose(found, [[0.2, 0.38], [0.8, 0.62]])
+def test_points_round_a_cut_lie_beyond_it_in_the_photograph() -> None:
+    config = Preprocessing(side_px=64, fill="gray", margin=0.1)  # cuts 40 to 160 and 38 to 62 px
+    frame = input_frame(200, 100, config, (50, 40, 150, 60))
+    inner_height = round(64 * 24 / 120)
+    top = (64 - inner_height) // 2 / 64
+    found = to_photograph(np.array([[0.0, top], [1.0, top + inner_height / 64], [0.5, 0.0]]), frame)
+    assert np.allclose(found[:2], [[0.2, 0.38], [0.8, 0.62]], atol=1e-6)
+    assert found[2] == pytest.approx([0.5, 0.0], abs=1e-6)
 
 
 def test_normalise_against_plain_loops() -> None:

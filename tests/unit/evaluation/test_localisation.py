@@ -40,7 +40,7 @@ def test_area_shares_against_a_fine_grid(seed: int, height: int, width: int, row
     assert found.mean() == pytest.approx(mask.mean())
 
 
-def test_concentration_is_share_of_heat_over_share_of_area() -> None:
+def test_concentration_is_share_of_energy_over_share_of_area() -> None:
     mask = np.zeros((40, 40), bool)
     mask[:10, :10] = True  # one cell of a 4 x 4 grid
     even = locate(map_of([[1.0] * 4] * 4), mask)
@@ -48,7 +48,7 @@ def test_concentration_is_share_of_heat_over_share_of_area() -> None:
     heat = np.ones((4, 4))
     heat[0, 0] = 5.0
     found = locate(map_of(heat.tolist()), mask)
-    assert found.concentration == pytest.approx(5 / 20 * 16)
+    assert found.concentration == pytest.approx(25 / 40 * 16)
     assert found.peak_inside
     assert found.by_chance == pytest.approx(4 / 16)
 

@@ -94,8 +94,9 @@ def test_calibration_is_reproducible_and_keeps_the_embedding(world, tmp_path):
 
 def test_every_photograph_of_the_role_is_examined(world):
     folder, calibrated, gallery = world
-    examined, unread = examine_photographs(calibrated, gallery, config_of(folder), describe)
-    assert unread == []
+    found = examine_photographs(calibrated, gallery, config_of(folder), describe)
+    examined = found.examined
+    assert found.unread == []
     table = rows_with(read_manifest(folder / "manifest.parquet"), ("test",), ("genuine", "counterfeit", "unrelated"))
     assert [photograph.uri for photograph in examined] == table.column("uri").to_pylist()
     assert len(examined) == 10
@@ -107,7 +108,7 @@ def test_every_photograph_of_the_role_is_examined(world):
 
 def test_evaluation_and_the_command_line_give_the_same_verdict(world):
     folder, calibrated, gallery = world
-    examined, _ = examine_photographs(calibrated, gallery, config_of(folder), describe)
+    examined = examine_photographs(calibrated, gallery, config_of(folder), describe).examined
     paths = [Path(photograph.uri) for photograph in examined]
     for photograph, verdict in zip(examined, examine_files(calibrated.path, Path(gallery.uri), paths), strict=True):
         same = photograph.verdict
@@ -119,7 +120,7 @@ def test_evaluation_and_the_command_line_give_the_same_verdict(world):
 def test_settings_of_the_run_are_in_force(world):
     folder, calibrated, gallery = world
     decision = {"threshold_global": 1.0}
-    examined, _ = examine_photographs(calibrated, gallery, config_of(folder, decision=decision), describe)
+    examined = examine_photographs(calibrated, gallery, config_of(folder, decision=decision), describe).examined
     assert {photograph.verdict.verdict for photograph in examined} == {VerdictLabel.NOT_IN_GALLERY}
 
 
@@ -131,10 +132,10 @@ def test_unreadable_photographs_are_set_aside(world, tmp_path):
     torn["uri"] = str(tmp_path / "torn.png")
     pq.write_table(pa.Table.from_pylist(table, MANIFEST_SCHEMA), tmp_path / "manifest.parquet")
     config = config_of(folder, manifest=str(tmp_path / "manifest.parquet"))
-    examined, unread = examine_photographs(calibrated, gallery, config, describe)
-    assert len(examined) == 9
-    assert [outcome.uri for outcome in unread] == [torn["uri"]]
-    assert "torn.png" in unread[0].error
+    found = examine_photographs(calibrated, gallery, config, describe)
+    assert len(found.examined) == 9
+    assert [outcome.uri for outcome in found.unread] == [torn["uri"]]
+    assert "torn.png" in found.unread[0].error
 
 
 @pytest.mark.parametrize(

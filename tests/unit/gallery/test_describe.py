@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hallmark.data.preprocess import to_photograph
+from hallmark.data.surface import decode_surface
 from hallmark.errors import DataError, DecodeError
 from hallmark.gallery.describe import Describer, Located, describe_located
 
@@ -35,10 +37,17 @@ def test_a_description_has_the_promised_form(describer):
     assert found.image_id == hashlib.sha256(data).hexdigest()
     assert found.descriptor.dtype == np.float32
     assert np.linalg.norm(found.descriptor) == pytest.approx(1, abs=1e-5)
-    assert found.local.dtype == np.float16
-    assert np.linalg.norm(found.local.astype(np.float32), axis=1) == pytest.approx(1, abs=5e-3)
-    assert found.positions.shape == (len(found.local), 2)
-    assert ((found.positions >= 0) & (found.positions <= 1)).all()
+    details = found.details
+    assert details.image_id == found.image_id
+    assert (details.local.dtype, details.positions.dtype, details.weights.dtype) == (np.float16, np.float32, np.float16)
+    assert np.linalg.norm(details.local.astype(np.float32), axis=1) == pytest.approx(1, abs=5e-3)
+    assert details.positions.shape == (len(details.local), 2)
+    assert ((details.positions >= 0) & (details.positions <= 1)).all()
+    assert details.weights.shape == (len(details.local),)
+    assert ((details.weights > 0) & (details.weights <= 1)).all()
+    assert details.frame.tolist() == [1, 0, 1, 0]
+    assert details.stride == pytest.approx(1 / 4)
+    assert decode_surface(details.surface).shape == (384, 384)
     assert (found.quality.width, found.quality.height) == (90, 70)
 
 
@@ -49,8 +58,10 @@ def test_a_photograph_is_described_the_same_alone_or_in_a_batch(describer):
         alone = describer.describe([photograph])[0]
         assert alone.image_id == found.image_id
         assert alone.descriptor == pytest.approx(found.descriptor, abs=1e-5)
-        assert alone.local.astype(np.float32) == pytest.approx(found.local.astype(np.float32), abs=2e-3)
-        assert alone.positions == pytest.approx(found.positions, abs=1e-6)
+        for name in ("local", "positions", "weights"):
+            ours, theirs = (getattr(one.details, name).astype(np.float32) for one in (alone, found))
+            assert ours == pytest.approx(theirs, abs=2e-3)
+        assert alone.details.surface == found.details.surface
     assert not np.allclose(together[0].descriptor, together[1].descriptor, atol=1e-4)
     turned = describer.describe(photographs[::-1])[::-1]
     assert np.allclose([f.descriptor for f in turned], [f.descriptor for f in together], atol=1e-5)
@@ -76,7 +87,7 @@ def test_quality_says_what_is_wrong_with_a_photograph(describer):
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "wanted"), [(600, 300, (256, 128)), (40, 20, (40, 20)), (3000, 16, (256, 1))]
+    ("width", "height", "wanted"), [(600, 300, (192, 96)), (40, 20, (40, 20)), (3000, 16, (192, 1))]
 )
 def test_thumbnails_fit_and_are_never_enlarged(describer, width, height, wanted):
     thumbnail = Image.open(io.BytesIO(describer.read(encoded(0, width, height)).thumbnail))
@@ -94,7 +105,10 @@ def test_a_box_is_described_as_the_part_it_cuts_out(describer):
     boxed = describer.describe([describer.read(encoded(5, 200, 160), box)])[0]
     alone = describer.describe([describer.read(part.getvalue())])[0]
     assert np.array_equal(boxed.descriptor, alone.descriptor)
-    assert np.allclose(boxed.positions * (200, 160), alone.positions * (88, 66) + (56, 47), atol=1e-3)
+    assert np.array_equal(boxed.details.local, alone.details.local)
+    assert boxed.details.surface == alone.details.surface
+    ours, theirs = (to_photograph(one.details.positions, one.details.frame) for one in (boxed, alone))
+    assert np.allclose(ours * (200, 160), theirs * (88, 66) + (56, 47), atol=1e-3)
     assert (boxed.quality.width, boxed.quality.height) == (200, 160)
     with pytest.raises(DataError, match="box"):
         describer.read(encoded(5, 200, 160), (300.0, 10.0, 400.0, 90.0))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hallmark.gallery.index import GalleryIndex, index_path
 from hallmark.gallery.store import Gallery, Reference, open_gallery, write_references
-from hallmark.types import Authenticity, Described, Quality
+from hallmark.types import Authenticity
 
 GENUINE, COUNTERFEIT = Authenticity.GENUINE, Authenticity.COUNTERFEIT
 NOUGHT = "0" * 64
@@ -23,17 +23,25 @@ def unit(vector) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-def enrolled(descriptor, product: str, authenticity: Authenticity, number: int) -> Reference:
-    quality = Quality(width=8, height=8, sharpness=1, brightness=0.5, clipped=0)
-    described = Described(
-        f"{number:024x}{0:040x}", unit(descriptor), np.zeros((2, 4), np.float16), np.zeros((2, 2), np.float32), quality
-    )
-    return Reference(described, product, f"part-{product}", f"item{number}", authenticity, f"jpeg{number}".encode())
+@pytest.fixture(scope="session")
+def written(make_described):
+    """Writes a gallery of (descriptor, product, authenticity)."""
 
+    def write(place: Path, entries) -> Gallery:
+        references = [
+            Reference(
+                make_described(f"{number:024x}{0:040x}", unit(descriptor)),
+                product,
+                f"part-{product}",
+                f"item{number}",
+                authenticity,
+                f"jpeg{number}".encode(),
+            )
+            for number, (descriptor, product, authenticity) in enumerate(entries)
+        ]
+        return write_references(place / "g.lance", references, "bundle", "embedding")
 
-def written(place: Path, entries) -> Gallery:
-    references = [enrolled(vector, product, kind, row) for row, (vector, product, kind) in enumerate(entries)]
-    return write_references(place / "g.lance", references, "bundle", "embedding")
+    return write
 
 
 def brute_force(gallery: Gallery, query: np.ndarray, count: int, exclude: str | None):
@@ -54,7 +62,7 @@ def brute_force(gallery: Gallery, query: np.ndarray, count: int, exclude: str | 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1000), size=st.integers(1, 25), count=st.sampled_from([1, 2, 5, 40]), exclude=st.booleans())
-def test_agrees_with_brute_force(tmp_path_factory, seed, size, count, exclude):
+def test_agrees_with_brute_force(written, tmp_path_factory, seed, size, count, exclude):
     rng = np.random.default_rng(seed)
     entries = [
         (rng.normal(size=6), "abc"[rng.integers(3)], GENUINE if rng.random() < 0.6 else COUNTERFEIT)
@@ -73,26 +81,26 @@ def test_agrees_with_brute_force(tmp_path_factory, seed, size, count, exclude):
     assert found.global_similarity == best
 
 
-def test_the_product_is_chosen_by_three_references_not_by_one(tmp_path):
+def test_the_product_is_chosen_by_three_references_not_by_one(written, tmp_path):
     entries = [([1, 0.0], "lone", GENUINE)] + [([0.2, 1], "lone", GENUINE)] * 2 + [([1, 0.3], "many", GENUINE)] * 3
     found = GalleryIndex(written(tmp_path, entries)).retrieve(unit([1, 0]), 5)
     assert found.product == "many"
     assert found.part == "part-many"
 
 
-def test_ties_are_broken_by_row_however_many_there_are(tmp_path):
+def test_ties_are_broken_by_row_however_many_there_are(written, tmp_path):
     entries = [([1, 0], "a", GENUINE)] * 40 + [([0, 1], "a", GENUINE)]
     found = GalleryIndex(written(tmp_path, entries)).retrieve(unit([1, 0]), 4)
     assert [candidate.row for candidate in found.candidates] == [0, 1, 2, 3]
     assert all(candidate.global_similarity <= 1.0 for candidate in found.candidates)
 
 
-def test_products_that_tie_are_chosen_by_name(tmp_path):
+def test_products_that_tie_are_chosen_by_name(written, tmp_path):
     entries = [([1, 0], "b", GENUINE), ([1, 0], "a", GENUINE)]
     assert GalleryIndex(written(tmp_path, entries)).retrieve(unit([1, 0]), 4).product == "a"
 
 
-def test_candidates_come_genuine_first(tmp_path):
+def test_candidates_come_genuine_first(written, tmp_path):
     entries = [([1, 0], "a", COUNTERFEIT), ([1, 0.5], "a", GENUINE), ([1, 0.1], "a", GENUINE)]
     found = GalleryIndex(written(tmp_path, entries)).retrieve(unit([1, 0]), 4)
     assert [candidate.row for candidate in found.candidates] == [2, 1, 0]
@@ -100,7 +108,7 @@ def test_candidates_come_genuine_first(tmp_path):
     assert found.candidates[2].authenticity == COUNTERFEIT
 
 
-def test_a_photograph_does_not_vouch_for_itself(tmp_path):
+def test_a_photograph_does_not_vouch_for_itself(written, tmp_path):
     index = GalleryIndex(written(tmp_path, [([1, 0], "a", GENUINE), ([0, 1], "b", GENUINE)]))
     assert index.retrieve(unit([1, 0]), 4).product == "a"
     assert index.retrieve(unit([1, 0]), 4, exclude_image=NOUGHT).product == "b"
@@ -109,13 +117,22 @@ def test_a_photograph_does_not_vouch_for_itself(tmp_path):
     assert (found.product, found.part, found.global_similarity, found.candidates) == (None, None, -1.0, ())
 
 
-def test_a_product_without_a_genuine_reference_is_found(tmp_path):
+def test_a_product_without_a_genuine_reference_is_found(written, tmp_path):
     found = GalleryIndex(written(tmp_path, [([1, 0], "a", COUNTERFEIT)])).retrieve(unit([1, 0]), 4)
     assert found.product == "a"
     assert [candidate.authenticity for candidate in found.candidates] == [COUNTERFEIT]
 
 
-def test_thumbnails_by_reference(tmp_path):
+@pytest.mark.parametrize("size", [1, 40])
+def test_a_descriptor_that_is_not_finite_finds_nothing(written, tmp_path, size):
+    index = GalleryIndex(written(tmp_path, [([1, 0], "a", GENUINE)] * size))
+    for bad in ([np.nan, np.nan], [np.nan, 0.0], [np.inf, 0.0]):
+        found = index.retrieve(np.array(bad, np.float32), 4)
+        assert (found.product, found.candidates) == (None, ())
+        assert np.isnan(found.global_similarity)
+
+
+def test_thumbnails_by_reference(written, tmp_path):
     index = GalleryIndex(written(tmp_path, [([1, 0], "a", GENUINE), ([0, 1], "b", GENUINE)]))
     second = index.retrieve(unit([0, 1]), 1).candidates[0]
     assert index.thumbnail(second.reference_id) == b"jpeg1"
@@ -124,7 +141,7 @@ def test_thumbnails_by_reference(tmp_path):
     assert len(index) == 2
 
 
-def test_the_index_is_stored_and_read_again(tmp_path, monkeypatch):
+def test_the_index_is_stored_and_read_again(written, tmp_path, monkeypatch):
     gallery = written(tmp_path, [([1, 0], "a", GENUINE), ([0, 1], "b", GENUINE)])
     GalleryIndex(gallery)
     assert index_path(gallery).is_file()
@@ -133,7 +150,7 @@ def test_the_index_is_stored_and_read_again(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", [None, b"", b"no index", "shorter"])
-def test_the_index_is_built_again_when_missing_or_damaged(tmp_path, damage, caplog):
+def test_the_index_is_built_again_when_missing_or_damaged(written, tmp_path, damage, caplog):
     gallery = written(tmp_path, [([1, 0], "a", GENUINE), ([0, 1], "b", GENUINE)])
     GalleryIndex(gallery)
     path = index_path(gallery)
@@ -153,7 +170,7 @@ def test_the_index_is_built_again_when_missing_or_damaged(tmp_path, damage, capl
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_an_index_that_cannot_be_stored_still_answers(tmp_path, caplog):
+def test_an_index_that_cannot_be_stored_still_answers(written, tmp_path, caplog):
     gallery = written(tmp_path, [([1, 0], "a", GENUINE)])
     Path(f"{gallery.uri}.index").write_text("in the way")
     with caplog.at_level(logging.WARNING):
@@ -161,7 +178,7 @@ def test_an_index_that_cannot_be_stored_still_answers(tmp_path, caplog):
     assert "not stored" in caplog.text
 
 
-def test_versions_have_indexes_of_their_own(tmp_path):
+def test_versions_have_indexes_of_their_own(written, tmp_path):
     first = written(tmp_path, [([1, 0], "a", GENUINE)])
     second = written(tmp_path, [([1, 0], "z", GENUINE), ([0, 1], "y", GENUINE)])
     assert index_path(first) != index_path(second)

@@ -16,7 +16,7 @@ from hallmark.errors import BundleError, ConfigError, GalleryError
 from hallmark.gallery.store import Reference, write_references
 from hallmark.serving.auth import Scope, add_key
 from hallmark.serving.deploy import check_artefacts, read_serve_config
-from hallmark.types import Authenticity, Described, Quality
+from hallmark.types import Authenticity
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = sorted((ROOT / "serve_configs").glob("*.yaml"))
@@ -36,17 +36,20 @@ def local(tmp_path: Path):
     return write
 
 
-def gallery_of(place: Path, embedding_id: str) -> str:
-    quality = Quality(width=8, height=8, sharpness=1, brightness=0.5, clipped=0)
-    described = Described(
-        "0" * 64, np.eye(1, 4, dtype=np.float32)[0], np.zeros((2, 4), np.float16), np.zeros((2, 2), np.float32), quality
-    )
-    reference = Reference(described, "a", "whole", "item", Authenticity.GENUINE, b"")
-    return write_references(place, [reference], "bundle", embedding_id).uri
+@pytest.fixture
+def gallery_of(make_described):
+    """Writes a gallery of one reference."""
+
+    def write(place: Path, embedding_id: str) -> str:
+        described = make_described("0" * 64, np.eye(1, 4)[0])
+        reference = Reference(described, "a", "whole", "item", Authenticity.GENUINE, b"")
+        return write_references(place, [reference], "bundle", embedding_id).uri
+
+    return write
 
 
 @pytest.fixture
-def artefacts(tmp_path: Path, bundle) -> dict[str, str]:
+def artefacts(tmp_path: Path, bundle, gallery_of) -> dict[str, str]:
     add_key(tmp_path / "keys.json", "shop", [Scope.VERIFY])
     gallery = gallery_of(tmp_path / "g.lance", bundle.embedding_id)
     return {"bundle": str(bundle.path), "gallery": gallery, "keys": str(tmp_path / "keys.json")}
@@ -144,7 +147,7 @@ def test_a_missing_artefact_is_named(local, artefacts, tmp_path, name, error):
         check_artefacts(settings_of(local(), artefacts | {name: place}))
 
 
-def test_a_gallery_of_another_bundle_is_refused(local, artefacts, tmp_path, bundle):
+def test_a_gallery_of_another_bundle_is_refused(local, artefacts, tmp_path, bundle, gallery_of):
     other = gallery_of(tmp_path / "other.lance", "another")
     with pytest.raises(GalleryError, match=f"embedding another, the bundle in use has {bundle.embedding_id}"):
         check_artefacts(settings_of(local(), artefacts | {"gallery": other}))

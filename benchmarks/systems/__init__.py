@@ -1,0 +1,1 @@
+"""What the benchmark on real photographs measures."""
