@@ -68,6 +68,22 @@ _TRAINED = {
 }
 
 
+def _initialised(arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """The first paper's Table 2: one recipe from random and from given weights."""
+    if arguments.weights is None:
+        return {}
+    changed = [
+        f"method.backbone={{name: {arguments.backbone}, pretrained: false}}",
+        f"preprocessing.side_px={arguments.side}",
+        "optimiser.learning_rate=6e-5",
+        "optimiser.head_factor=10",
+    ]
+    return {
+        "from random weights": changed,
+        "from given weights": [*changed, f"method.backbone.pretrained={arguments.weights.resolve()}"],
+    }
+
+
 @dataclass(frozen=True)
 class Set:
     """The photographs of one seed, described by one bundle."""
@@ -133,17 +149,20 @@ def _without(config: CalibrationConfig, name: str, dropped: Sequence[str]) -> Ro
     return Row(f"without {name}", config, [feature for feature in EVIDENCE_FEATURES if feature not in dropped])
 
 
-def manifest_of(folder: Path, difficulty: float, seed: int) -> Path:
+def manifest_of(folder: Path, drawing: DrawConfig) -> Path:
     """Draw and import a set, once."""
-    drawn = folder / f"drawn-{difficulty:g}-{seed}"
-    manifest = folder / f"import-{difficulty:g}-{seed}" / "manifest.parquet"
+    manifest = folder / f"import-{_name(drawing)}" / "manifest.parquet"
     if not manifest.is_file():
-        table = draw_set(DrawConfig(size="ci", difficulty=difficulty, seed=seed), drawn, workers=2)
+        table = draw_set(drawing, folder / f"drawn-{_name(drawing)}", workers=2)
         config = ImportConfig(source=str(table), out=str(manifest.parent))
         listing = list_photographs(config.source)
         inspected = [inspect_listed(one, limits=config.limits) for one in listing.photographs]
         write_import(assemble(listing, inspected, config), config.out)
     return manifest
+
+
+def _name(drawing: DrawConfig) -> str:
+    return "-".join([*drawing.parts, f"{drawing.difficulty:g}", str(drawing.seed)])
 
 
 def train(manifest: Path, out: Path, seed: int, overrides: Sequence[str]) -> Bundle:
@@ -255,24 +274,52 @@ def main() -> None:
     folder = arguments.work.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     plans = [("default losses", row) for row in rows()]
-    plans += [(name, Row(name, CalibrationConfig(match_quantile=0.9))) for name in _TRAINED if arguments.train][1:]
+    recipes = _TRAINED | _initialised(arguments)
+    trained = [*(list(_TRAINED)[1:] if arguments.train else []), *_initialised(arguments)]
+    plans += [(name, Row(name, CalibrationConfig(match_quantile=0.9))) for name in trained]
     if arguments.rows:
         plans = [(recipe, row) for recipe, row in plans if row.name in {*arguments.rows, "fused"}]
     judged: dict[str, list[Judged]] = {row.name: [] for _, row in plans}
+    bundles: dict[str, list[Bundle]] = {recipe: [] for recipe, _ in plans}
     for seed in arguments.seeds:
-        manifest = manifest_of(folder, arguments.difficulty, seed)
+        described: dict[tuple[str, float | None], Set] = {}
+        drawing = DrawConfig(
+            size="ci", difficulty=arguments.difficulty, seed=seed, parts=arguments.parts, products=arguments.products
+        )
+        manifest = manifest_of(folder, drawing)
         for recipe, row in plans:
-            out = folder / f"bundle-{arguments.difficulty:g}-{seed}-{recipe.replace(' ', '-')}"
-            photographs = describe(train(manifest, out, seed, _TRAINED[recipe]), manifest, row.cue_ratio)
+            recipe_name = f"{recipe.replace(' ', '-')}-{arguments.epochs}"
+            overrides = [*recipes[recipe], f"optimiser.epochs={arguments.epochs}"]
+            bundle = train(manifest, folder / f"bundle-{_name(drawing)}-{recipe_name}", seed, overrides)
+            if bundle.bundle_id not in {one.bundle_id for one in bundles[recipe]}:
+                bundles[recipe].append(bundle)
+            photographs = described.get((bundle.bundle_id, row.cue_ratio)) or describe(bundle, manifest, row.cue_ratio)
+            described[bundle.bundle_id, row.cue_ratio] = photographs
             judged[row.name].append(judge(photographs, row, folder, seed))
             print(f"seed {seed} {row.name}: F1 {judged[row.name][-1].f1():.3f}", flush=True)
+    _report_training(bundles)
     _report(judged, arguments)
+
+
+def _report_training(bundles: dict[str, list[Bundle]]) -> None:
+    """Whether the losses are alive: means over the seeds, first epoch to last."""
+    told = ("alignment_nats", "accepted_correspondences", "off_match_cosine")
+    print(f"\n{'training':>36} " + " ".join(f"{name:>26}" for name in told) + "  alarms of the last epoch")
+    for recipe, trained in bundles.items():
+        first, last = ([bundle.metrics["epochs"][place] for bundle in trained] for place in (0, -1))
+        cells = []
+        for name in told:
+            ends = [[one.get(f"diagnostics/{name}", np.nan) for one in side] for side in (first, last)]
+            cells.append(" to ".join(f"{np.mean(side):.4f}" for side in ends))
+        alarms = sorted({alarm.split(":")[0] for one in last for alarm in one["alarms"]})
+        print(f"{recipe:>36} " + " ".join(f"{cell:>26}" for cell in cells) + "  " + (", ".join(alarms) or "none"))
 
 
 def _report(judged: dict[str, list[Judged]], arguments: argparse.Namespace) -> None:
     base, figures, ratios = judged["fused"], {}, {}
     print(
-        f"\ndifficulty {arguments.difficulty:g}, seeds {arguments.seeds}, {sum(len(one.items) for one in base)} photographs"
+        f"\n{', '.join(arguments.parts)}; difficulty {arguments.difficulty:g}, seeds {arguments.seeds}, "
+        f"{sum(len(one.items) for one in base)} photographs"
     )
     print(f"{'row':>36} {'F1':>6} {'by seed':>22} {'AUROC':>6} {'less fused':>24}")
     for name, row in judged.items():
@@ -298,8 +345,14 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="folder for sets and bundles")
     parser.add_argument("--difficulty", type=float, default=0.2, help="of the drawn set, 0.05 to 1")
+    parser.add_argument("--parts", nargs="+", default=["round_label", "woven_label"], help="what is drawn")
+    parser.add_argument("--products", type=int, default=4, help="how many products of these parts")
+    parser.add_argument("--epochs", type=int, default=100, help="of every training")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="*", default=None, help="only these rows, beside `fused`")
+    parser.add_argument("--weights", type=Path, help=".safetensors file: adds rows trained from it and from random")
+    parser.add_argument("--backbone", default="vit_small_patch14_reg4_dinov2.lvd142m", help="what --weights are of")
+    parser.add_argument("--side", type=int, default=224, help="px of the network input with --backbone")
     parser.add_argument("--train", action="store_true", help="train anew without each loss term")
     return parser.parse_args()
 

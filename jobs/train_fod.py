@@ -27,7 +27,8 @@ def main(config_path: str | None, overrides: list[str]) -> None:
     print(
         f"bundle {bundle.bundle_id} in {bundle.path}: epoch {bundle.metrics['validation']['epoch']}, separation "
         f"{bundle.metrics['validation']['separation']:.3f}; on {fitted.num_genuine} genuine and "
-        f"{fitted.num_counterfeit} counterfeit validation photographs out-of-fold F1 {f1} (test figures: jobs/evaluate.py)"
+        f"{fitted.num_counterfeit} counterfeit validation photographs F1 {f1} out of fold (for test figures: "
+        "jobs/evaluate.py)"
     )
 
 

@@ -35,7 +35,7 @@ class System(ABC):
     def fold_scores(
         self, references: Mapping[str, Sequence[Path]], queries: Mapping[str, Sequence[Path]]
     ) -> dict[Path, float]:
-        """Task A, a whole fold: scores of the queries of every product, given the genuine references of every product."""
+        """Task A, a whole fold: scores of every product's queries, given every product's genuine references."""
         return {
             path: score
             for product, paths in queries.items()

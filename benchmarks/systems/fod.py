@@ -11,7 +11,7 @@ from hallmark.gallery.describe import Describer
 from hallmark.training.bundle import open_bundle
 from hallmark.types import Authenticity, Candidate, Described, Details, Member, Retrieved
 from hallmark.verdict import template as templates
-from hallmark.verdict.conformal import GenuinePhotographs, fit_one_class, statistics
+from hallmark.verdict.conformal import GenuinePhotographs, fit_one_class, usualness
 from hallmark.verdict.evidence import weigh
 from hallmark.verdict.folds import item_folds
 from hallmark.verdict.template import Template, VerificationConfig, View, register
@@ -129,8 +129,8 @@ class FoDVerification(FoDGlobal):
         for product, paths in queries.items():
             for path in paths:
                 evidence = self.evidence(path, references[product]) if references[product] else {}
-                deviation, _ = statistics(model.spreads_of(product), evidence)
-                scores[path] = _NO_ANSWER if deviation is None else deviation
+                usual = usualness(model.spreads_of(product), evidence)
+                scores[path] = _NO_ANSWER if usual is None else usual
         return scores
 
     def _ratio(self, query: Path, reference: Path) -> float:

@@ -193,6 +193,16 @@ class Retrieved:
 
 
 @dataclass(frozen=True)
+class Keypoints:
+    """Points of a photograph's surface that are found again in another photograph of it."""
+
+    points: np.ndarray
+    """(P, 2) float32, (x, y) as fractions of the network input."""
+    descriptors: np.ndarray
+    """(P, 128) uint8: histograms of gradient directions round each point."""
+
+
+@dataclass(frozen=True)
 class Details:
     """What verification compares of a photograph; `image_id` names it."""
 
@@ -209,6 +219,8 @@ class Details:
     """(4,) float32: a point (x, y) of the network input lies at (f0·x + f1, f2·y + f3) of the photograph."""
     surface: bytes
     """The luminance of the network input at a finer size, encoded (`hallmark.data.surface`)."""
+    keypoints: Keypoints | None = None
+    """Of the surface as decoded; None = still to be found, since they are not stored with a reference."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,12 @@ from pydantic import Field
 
 from hallmark.config import Config
 from hallmark.errors import DecodeError
+from hallmark.types import Keypoints
+
+_KEYPOINT_SIDE_PX = 256
+"""Finer, SIFT answers to grain and weave, which differ between items; coarser, it misses small print."""
+_MOST_KEYPOINTS = 400
+_KEYPOINT_CONTRAST = 0.02
 
 
 class SurfaceConfig(Config):
@@ -16,7 +22,9 @@ class SurfaceConfig(Config):
     side_px: int = Field(384, ge=64, le=1024, description="side of the square, px")
     quality: int = Field(75, ge=1, le=100, description="WebP quality; a reference's surface takes about 12 KB at 75")
     least_contrast: float = Field(
-        3.0, ge=0, description="grey levels of standard deviation below which a place shows no texture: its cue counts 0"
+        3.0,
+        ge=0,
+        description="grey levels of standard deviation below which a place has no texture; its cue counts 0",
     )
 
 
@@ -61,3 +69,19 @@ def decode_surface(surface: bytes) -> np.ndarray:
     if grey is None or grey.shape[0] != grey.shape[1]:
         raise DecodeError("corrupt", f"surface: found {len(surface)} bytes that are no square WebP image")
     return grey
+
+
+def find_keypoints(pixels: np.ndarray) -> Keypoints:
+    """The strongest SIFT keypoints of a decoded surface, in an order that depends on the pixels alone.
+
+    Args:
+        pixels: (S, S) uint8.
+    """
+    small = cv2.resize(pixels, (_KEYPOINT_SIDE_PX, _KEYPOINT_SIDE_PX), interpolation=cv2.INTER_AREA)
+    detector = cv2.SIFT_create(_MOST_KEYPOINTS, contrastThreshold=_KEYPOINT_CONTRAST)
+    found, descriptors = detector.detectAndCompute(small, None)
+    if descriptors is None:
+        return Keypoints(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8))
+    points = (np.array([keypoint.pt for keypoint in found], dtype=np.float32) + 0.5) / _KEYPOINT_SIDE_PX
+    # SIFT's numbers are whole and at most 255.
+    return Keypoints(points, descriptors.astype(np.uint8))

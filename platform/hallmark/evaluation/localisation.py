@@ -22,10 +22,10 @@ class Localisation(Figures):
     """Residual maps of counterfeits against the masks of their edits.
 
     `concentration`: median over photographs of the share of the map's energy, the sum of its squares, that lies inside
-    the mask over the share of the photograph that does; 1 is what a map that knows nothing gives. `peak_inside`: the strongest cell touches the
-    mask or is next to a cell that does, diagonally too; of several equally strong, all must. `peak_by_chance`: mean
-    share of cells for which that holds. Photographs with a mask that cannot be measured are counted in `without_map`,
-    `without_heat` (a map of zeros), `without_edit` (an empty mask) and `unreadable`.
+    the mask over the share of the photograph that does; 1 is what a map that knows nothing gives. `peak_inside`: the
+    strongest cell touches the mask or is next to a cell that does, diagonally too; of several equally strong, all must.
+    `peak_by_chance`: mean share of cells for which that holds. Photographs with a mask that cannot be measured are
+    counted in `without_map`, `without_heat` (a map of zeros), `without_edit` (an empty mask) and `unreadable`.
     """
 
     concentration: Estimate

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -116,7 +116,7 @@ def examine_photographs(bundle: Bundle, gallery: Gallery, config: EvaluateConfig
         if query is None:
             unread.append(outcome)
             continue
-        retrieved, verdict = _judge(query, index, examiner, calibration.num_candidates)
+        retrieved, verdict = _judge(query, index, examiner, calibration.num_candidates, outcome.timings_ms)
         examined.append(_examined(row, verdict))
         if examined[-1].in_domain:
             rankings.append(_ranking(examined[-1], query, retrieved, index))
@@ -189,13 +189,17 @@ def _ranking(photograph: Examined, query: Described, retrieved: Retrieved, index
 
 
 def _judge(
-    query: Described, index: GalleryIndex, examiner: Examiner, num_candidates: int
+    query: Described,
+    index: GalleryIndex,
+    examiner: Examiner,
+    num_candidates: int,
+    spent_ms: Mapping[str, float] | None = None,
 ) -> tuple[Retrieved, Verdict]:
     began = perf_counter()
     retrieved = index.retrieve(query.descriptor, num_candidates)
     found = perf_counter()
     verdict = examiner.examine(query, retrieved)
-    timings = {"retrieve": 1e3 * (found - began), "verify": 1e3 * (perf_counter() - found)}
+    timings = {**(spent_ms or {}), "retrieve": 1e3 * (found - began), "verify": 1e3 * (perf_counter() - found)}
     return retrieved, verdict.model_copy(update={"timings_ms": timings})
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from time import perf_counter
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from hallmark.data.decode import decode
 from hallmark.data.manifest import read_bytes
 from hallmark.data.preprocess import Box, cut, fit, input_frame, luminance, normalise
-from hallmark.data.surface import contrast, encode_surface
+from hallmark.data.surface import contrast, decode_surface, encode_surface, find_keypoints
 from hallmark.data.tone import adjust
 from hallmark.errors import DecodeError, HallmarkError
 from hallmark.training.bundle import Bundle
@@ -57,6 +57,8 @@ class Outcome:
     described: Described | None
     thumbnail: bytes
     error: str
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    """Reading it, and its share of describing its batch."""
 
 
 class Describer:
@@ -118,6 +120,7 @@ class Describer:
         config, quality = self._input.preprocessing, photograph.quality
         there = weights > 0
         local, positions, weights = local[there], positions[there], weights[there]
+        surface = encode_surface(photograph.surface, config.surface)
         texture = contrast(photograph.surface, positions, stride) >= config.surface.least_contrast
         details = Details(
             image_id=photograph.image_id,
@@ -126,7 +129,9 @@ class Describer:
             weights=np.where(texture, weights, 0.0).astype(np.float16),
             stride=stride,
             frame=input_frame(quality.width, quality.height, config, photograph.box),
-            surface=encode_surface(photograph.surface, config.surface),
+            surface=surface,
+            # As they will be found on the stored surface, which compression has changed.
+            keypoints=find_keypoints(decode_surface(surface)),
         )
         return Described(photograph.image_id, descriptor, details, quality)
 
@@ -139,21 +144,30 @@ def located(table: pa.Table) -> list[Located]:
 
 def describe_located(describer: Describer, photographs: Sequence[Located]) -> list[Outcome]:
     """Read and describe photographs as one batch in this process; a bad one comes back with its error."""
-    read: list[Any] = []
+    read, spent = [], []
     for photograph in photographs:
-        try:
-            read.append(describer.read(read_bytes(photograph.uri), photograph.box))
-        except DecodeError as error:
-            read.append(DecodeError(error.reason, f"{photograph.uri}: {error}"))
-        except HallmarkError as error:
-            read.append(error)
-    described = iter(describer.describe([entry for entry in read if not isinstance(entry, HallmarkError)]))
+        began = perf_counter()
+        read.append(_read(describer, photograph))
+        spent.append(1e3 * (perf_counter() - began))
+    usable = [entry for entry in read if not isinstance(entry, HallmarkError)]
+    began = perf_counter()
+    described = iter(describer.describe(usable))
+    share = 1e3 * (perf_counter() - began) / max(1, len(usable))
     return [
         Outcome(photograph.uri, None, b"", str(entry))
         if isinstance(entry, HallmarkError)
-        else Outcome(photograph.uri, next(described), entry.thumbnail, "")
-        for photograph, entry in zip(photographs, read, strict=True)
+        else Outcome(photograph.uri, next(described), entry.thumbnail, "", {"read": reading, "describe": share})
+        for photograph, entry, reading in zip(photographs, read, spent, strict=True)
     ]
+
+
+def _read(describer: Describer, photograph: Located) -> Photograph | HallmarkError:
+    try:
+        return describer.read(read_bytes(photograph.uri), photograph.box)
+    except DecodeError as error:
+        return DecodeError(error.reason, f"{photograph.uri}: {error}")
+    except HallmarkError as error:
+        return error
 
 
 def _quality(image: np.ndarray, prepared: np.ndarray) -> Quality:

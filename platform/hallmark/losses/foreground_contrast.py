@@ -21,7 +21,8 @@ class ForegroundContrastConfig(Config):
     form: Literal["soft_triplet", "triplet", "weighted_pull"] = Field(
         "soft_triplet",
         description="triplet: foregrounds nearer to each other than to backgrounds by the margin, as the paper has it; "
-        "soft_triplet: the same without an end, since centred prototypes soon lie the margin apart; weighted_pull: foregrounds together and backgrounds together, as the ancestor's code has it",
+        "soft_triplet: the same without an end, since centred prototypes soon lie the margin apart; "
+        "weighted_pull: foregrounds together and backgrounds together, as the ancestor's code has it",
     )
     margin: float = Field(0.3, ge=0, le=2, description="triplets: least lead of the foregrounds' cosine")
     train_features: bool = Field(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Protocol
 
+from hallmark.errors import DecodeError, GalleryError
 from hallmark.types import Authenticity, Described, Details, Member, Retrieved, Verdict
 from hallmark.verdict.calibration import Calibration
 from hallmark.verdict.decide import examine
 from hallmark.verdict.evidence import Evidence, weigh
 from hallmark.verdict.gates import complaint
 from hallmark.verdict.template import Template, VerificationConfig
+
+_RECENT = 1000
+"""References whose details are kept in memory: some 60 MB at the default sizes."""
 
 
 class References(Protocol):
@@ -30,13 +35,26 @@ class Comparison:
     def __init__(self, references: References, threshold_match: float, config: VerificationConfig):
         self._references, self._threshold_match, self._config = references, threshold_match, config
         self._templates: dict[tuple[str, str], Template] = {}
+        self._recent: OrderedDict[int, Details] = OrderedDict()
         self._lock = Lock()
 
     def evidence(self, query: Described, retrieved: Retrieved) -> Evidence:
         """Everything that speaks for or against a query."""
-        candidates = self._references.details([candidate.row for candidate in retrieved.candidates])
+        candidates = self._details([candidate.row for candidate in retrieved.candidates])
         template = None if retrieved.product is None else self.template(retrieved.product, retrieved.part)
         return weigh(query, retrieved, candidates, template, self._threshold_match, self._config)
+
+    def _details(self, rows: Sequence[int]) -> list[Details]:
+        """Of rows, in order; those that were asked for lately are still at hand."""
+        with self._lock:
+            missing = [row for row in rows if row not in self._recent]
+            self._recent.update(zip(missing, self._references.details(missing), strict=True))
+            found = [self._recent[row] for row in rows]
+            for row in rows:
+                self._recent.move_to_end(row)
+            while len(self._recent) > _RECENT:
+                self._recent.popitem(last=False)
+        return found
 
     def template(self, product: str, part: str) -> Template:
         """The registered references of a product and part; made when first asked for."""
@@ -46,8 +64,13 @@ class Comparison:
                     self._references.members(product, part, side, self._config.num_members)
                     for side in (Authenticity.GENUINE, Authenticity.COUNTERFEIT)
                 )
-                kind = self._config.kind(part)
-                self._templates[product, part] = Template(genuine, counterfeit, kind, self._config)
+                try:
+                    template = Template(genuine, counterfeit, self._config.kind(part), self._config)
+                except DecodeError as error:  # no fault of the photograph that is asked about
+                    raise GalleryError(
+                        f"references of {product}, {part}: damaged ({error}); enrol them again"
+                    ) from None
+                self._templates[product, part] = template
             return self._templates[product, part]
 
 

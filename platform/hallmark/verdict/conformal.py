@@ -11,9 +11,10 @@ from pydantic import Field
 from hallmark.config import Config
 from hallmark.verdict.folds import out_of_fold
 
-MATCH = "match_genuine"
-"""Evidence with a conformal p-value of its own; the rest share one."""
+_STAGES = {"inlier": "match"}
+"""Evidence is of the stage that its name begins with, but for these."""
 
+_LEAST, _MOST = -6.0, 1.0
 _OWN_ITEMS = 4
 _SHRINKAGE = 20.0
 
@@ -46,30 +47,22 @@ class OneClassModel(Config):
     by_product: dict[str, dict[str, Spread]] = Field(
         description="the same of a product with four genuine calibration items or more, shrunk to that of all products"
     )
-    deviation: Ranked | None = Field(description="of the root mean square of what lies below the mean; null: none")
-    match: Ranked | None = Field(description="of v+; null: no such evidence")
+    usual: Ranked | None = Field(description="how usual the genuine calibration photographs are; null: cannot be told")
     eps: float = Field(gt=0, le=1, description="counterfeit where the p-value is at most this; the false-alarm rate")
     left_out: list[str] = Field(description="evidence that no genuine calibration photograph has, or all have alike")
 
     def judge(self, features: Mapping[str, float | None], product: str) -> tuple[float | None, float | None]:
         """The decision score and the p-value; None without evidence, nan where some is not finite.
 
-        The score is how many standard deviations the photograph lies above the limit of the statistic that speaks
-        most against it, so it is negative exactly where the p-value is at most eps.
+        The score is how far the photograph lies above the limit of what is usual, so it is negative exactly where the
+        p-value is at most eps.
         """
-        ranked = [self.deviation, self.match]
-        told = [
-            (one, value)
-            for one, value in zip(ranked, statistics(self.spreads_of(product), features), strict=True)
-            if one is not None and value is not None
-        ]
-        if not told:
+        value = usualness(self.spreads_of(product), features)
+        if self.usual is None or value is None:
             return None, None
-        if not np.isfinite([value for _, value in told]).all():
+        if not np.isfinite(value):
             return float("nan"), float("nan")
-        # Bonferroni: the two lean on the same photograph, so their p-values are not independent.
-        p_least = min(one.p(value) for one, value in told)
-        return min(value - one.limit for one, value in told), min(1.0, sum(one is not None for one in ranked) * p_least)
+        return value - self.usual.limit, self.usual.p(value)
 
     def spreads_of(self, product: str) -> dict[str, Spread]:
         """The product's own spreads where it has them, else those of all products."""
@@ -107,7 +100,7 @@ class OneClassFit:
 def fit_one_class(photographs: GenuinePhotographs, folds: np.ndarray, eps: float) -> OneClassFit:
     """Fit what genuine looks like, and how unusual a genuine photograph may be.
 
-    The statistics that are ranked are out-of-fold: those of the photographs that the spreads were fitted on would be
+    What is ranked is out-of-fold: the values of the photographs that the spreads were fitted on would be
     too tame, and more than eps of new genuine photographs would fall below them.
 
     Args:
@@ -117,60 +110,56 @@ def fit_one_class(photographs: GenuinePhotographs, folds: np.ndarray, eps: float
     """
     names = sorted({name for features in photographs.features for name in features})
     spreads, by_product = _fit_spreads(names, photographs)
-    values = _out_of_fold_statistics(names, photographs, folds)
-    items = np.array(photographs.item_ids)
-    num_items = [len(set(items[~np.isnan(column)])) for column in values.T]
+    values = _out_of_fold_usualness(names, photographs, folds)
+    told = ~np.isnan(values)
+    items = [item for item, one in zip(photographs.item_ids, told, strict=True) if one]
+    num_items = len(set(items))
+    in_force = min(1.0, max(eps, 1.0 / (num_items + 1)))
     # A single item says nothing of how much items differ.
-    usable = [count >= 2 for count in num_items]
-    fewest = min((count for count in num_items if count >= 2), default=1)
-    in_force = min(1.0, max(eps, sum(usable) / (fewest + 1)))
-    ranked = [
-        _rank(column[~np.isnan(column)], items[~np.isnan(column)].tolist(), in_force / sum(usable)) if use else None
-        for column, use in zip(values.T, usable, strict=True)
-    ]
+    ranked = _rank(values[told], items, in_force) if num_items >= 2 else None
     model = OneClassModel(
         spreads=spreads,
         by_product=by_product,
-        deviation=ranked[0],
-        match=ranked[1],
+        usual=ranked,
         eps=in_force,
         left_out=[name for name in names if name not in spreads],
     )
-    margins = values - np.array([np.nan if one is None else one.limit for one in ranked])
-    return OneClassFit(model, np.fmin(margins[:, 0], margins[:, 1]), _warnings(eps, in_force, sum(usable), fewest))
+    scores = np.full(len(values), np.nan) if ranked is None else values - ranked.limit
+    return OneClassFit(model, scores, _warnings(eps, model, num_items))
 
 
-def statistics(
-    spreads: Mapping[str, Spread], features: Mapping[str, float | None]
-) -> tuple[float | None, float | None]:
-    """The deviation, and v+, in standard deviations of genuine items; higher = more genuine.
+def usualness(spreads: Mapping[str, Spread], features: Mapping[str, float | None]) -> float | None:
+    """How usual a photograph's evidence is among genuine items; higher = more genuine.
 
-    The deviation is minus the root mean square, over the evidence present, of how far each lies below its mean. A
-    counterfeit is given away by few pieces of evidence, which a plain mean would drown in the many that agree; and
-    what agrees better than usual says nothing against a photograph, nor may it make up for what does not.
+    Mean over the stages that have a say (global similarity, matches and geometry, cues, surface, classifier) of the
+    mean of their evidence, each in standard deviations of genuine items and held between -6 and 1: stages count alike
+    however many numbers they give, one wild number does not drown the others, and what agrees better than usual makes
+    up for little.
+
+    Returns:
+        None without evidence; nan where some is not finite.
     """
-    standardised = {
-        name: (value - told.centre) / told.spread
-        for name, told in spreads.items()
-        if (value := features.get(name)) is not None
-    }
-    match = standardised.pop(MATCH, None)
-    if not standardised:
-        return None, match
-    # Not max(): it may answer 0 to nan, and evidence that is not a number must not pass as usual.
-    below = np.minimum(np.array(list(standardised.values())), 0.0)
-    lacking = any(not np.isfinite(value) for value in standardised.values())
-    return (float("nan") if lacking else -float(np.sqrt(np.mean(below**2)))), match
+    by_stage: dict[str, list[float]] = {}
+    for name, told in spreads.items():
+        value = features.get(name)
+        if value is not None:
+            stage = name.split("_")[0]
+            by_stage.setdefault(_STAGES.get(stage, stage), []).append((value - told.centre) / told.spread)
+    if not by_stage:
+        return None
+    if not all(np.isfinite(values).all() for values in by_stage.values()):
+        return float("nan")
+    return float(np.mean([np.clip(values, _LEAST, _MOST).mean() for values in by_stage.values()]))
 
 
-def _out_of_fold_statistics(names: Sequence[str], photographs: GenuinePhotographs, folds: np.ndarray) -> np.ndarray:
-    """(N, 2) deviation and v+; nan where missing."""
+def _out_of_fold_usualness(names: Sequence[str], photographs: GenuinePhotographs, folds: np.ndarray) -> np.ndarray:
+    """(N,) nan where missing."""
 
     def score(fitted: np.ndarray, scored: np.ndarray) -> np.ndarray:
         spreads, by_product = _fit_spreads(names, photographs.chosen(fitted))
         told = photographs.chosen(scored)
         found = [
-            statistics({**spreads, **by_product.get(product, {})}, features)
+            usualness({**spreads, **by_product.get(product, {})}, features)
             for product, features in zip(told.products, told.features, strict=True)
         ]
         return np.array(found, dtype=float)
@@ -226,12 +215,12 @@ def _rank(values: np.ndarray, items: Sequence[str], level: float) -> Ranked:
     return ranked.model_copy(update={"limit": usual})
 
 
-def _warnings(eps: float, in_force: float, num_statistics: int, num_items: int) -> tuple[str, ...]:
-    if not num_statistics:
+def _warnings(eps: float, model: OneClassModel, num_items: int) -> tuple[str, ...]:
+    if model.usual is None:
         return ("one_class: no genuine calibration photograph has evidence that varies; nothing can be judged",)
-    if in_force <= eps:
+    if model.eps <= eps:
         return ()
     return (
         f"one_class: {num_items} genuine calibration items cannot hold false alarms to {eps:g}, at least "
-        f"{int(np.ceil(num_statistics / eps - 1))} can; in force is {in_force:.3f}",
+        f"{int(np.ceil(1 / eps - 1))} can; in force is {model.eps:.3f}",
     )

@@ -130,7 +130,7 @@ def _decide(
 
 def _rejection(retrieved: Retrieved, evidence: Evidence, calibration: Calibration) -> str | None:
     """Why the photograph shows no product of the gallery; None where it does."""
-    if retrieved.product is None:
+    if retrieved.product is None and np.isfinite(retrieved.global_similarity):
         return "The gallery is empty."
     similarity, threshold = retrieved.global_similarity, calibration.threshold_global
     if similarity < threshold:

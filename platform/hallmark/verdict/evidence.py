@@ -30,6 +30,7 @@ EVIDENCE_FEATURES = (
 )
 """What a decision can rest on; of each, higher = more genuine."""
 
+_IN_DEVIATIONS = ("cue_agreement_z", "surface_agreement_z")
 _MAX_CUE_PAIRS = 16
 _MAP_SIDE = 32
 
@@ -67,13 +68,18 @@ class Evidence:
     residual_map: ResidualMap | None
 
     def features(self) -> dict[str, float | None]:
-        """The values by the names of EVIDENCE_FEATURES; a margin is None where either side is missing."""
+        """The values by the names of EVIDENCE_FEATURES; a margin is None where either side is missing.
+
+        Scores in standard deviations enter by their inverse hyperbolic sine, linear near 0 and logarithmic beyond: a
+        glaring fake lies a hundred of them off, and must not set the scale on which a good one is told.
+        """
         margins = {
             "global_margin": _less(self.global_genuine, self.global_counterfeit),
             "match_margin": _less(self.match_genuine, self.match_counterfeit),
             "cue_margin": _less(self.cue_agreement, self.cue_agreement_counterfeit),
         }
-        return {name: margins[name] if name in margins else getattr(self, name) for name in EVIDENCE_FEATURES}
+        told = {name: margins[name] if name in margins else getattr(self, name) for name in EVIDENCE_FEATURES}
+        return told | {name: float(np.arcsinh(told[name])) for name in _IN_DEVIATIONS if told[name] is not None}
 
 
 def weigh(
@@ -177,7 +183,7 @@ def _surface(view: View, template: Template, matrix: np.ndarray | None) -> dict[
         "surface_agreement": 1.0 - float(residual[known].mean()),
         "surface_agreement_z": None if worst is None else -worst,
         "surface_margin": _surface_margin(cells.directions, residual, template),
-        "residual_map": _residual_map(residual if z is None else z, view.details.frame, matrix),
+        "residual_map": _residual_map(residual if z is None else z, view, matrix, template.config.cell_px),
     }
 
 
@@ -219,13 +225,14 @@ def _inlier_ratio(view: View, template: Template, found: Registration | None, th
     return (found.keypoints + on_cues) / total
 
 
-def _residual_map(field: np.ndarray, frame: np.ndarray, matrix: np.ndarray) -> ResidualMap:
+def _residual_map(field: np.ndarray, view: View, matrix: np.ndarray, cell_px: int) -> ResidualMap:
     """The frame's cells as the photograph sees them, on a grid over the whole photograph."""
+    frame = view.details.frame
     centres = (np.arange(_MAP_SIDE) + 0.5) / _MAP_SIDE
     across, down = np.meshgrid(centres, centres)
     on_photograph = np.stack([across.ravel(), down.ravel()], axis=1)
     on_input = (on_photograph - frame[[1, 3]]) / frame[[0, 2]]
-    places = np.floor(project(on_input, matrix) * field.shape[0])
+    places = np.floor(project(on_input, matrix) * (view.surface.pixels.shape[0] / cell_px))
     inside = ((places >= 0) & (places < field.shape[0])).all(axis=1)
     columns, rows = places[inside].astype(np.int64).T
     values = np.zeros(len(places))

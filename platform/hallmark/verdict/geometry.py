@@ -10,8 +10,8 @@ import numpy as np
 
 GeometryKind = Literal["homography", "affine", "none"]
 
-_LEAST = {"homography": 8, "affine": 6}
-"""Fewest inliers that are believed; the first four or three fit any transformation."""
+_LEAST = {"homography": 8, "affine": 8}
+"""Fewest inliers that are believed: four or three pairs fit any transformation, and a few more join by chance."""
 _MOST_ITERATIONS = 500
 _CONFIDENCE = 0.999
 _LARGEST_SCALE = 5.0

@@ -7,34 +7,14 @@ from functools import cached_property
 
 import cv2
 import numpy as np
-from pydantic import Field
 
-from hallmark.config import Config
-from hallmark.data.surface import decode_surface
+from hallmark.data.surface import decode_surface, find_keypoints
+from hallmark.types import Keypoints
 
 _ORIENTATIONS = 9
 _SOFTENING_PX = 0.7
 _FLAT = 5.0
 """Sobel response below which a neighbourhood counts as flat: what noise and compression leave on blank paper."""
-
-
-class SurfaceComparison(Config):
-    """How surfaces are registered and compared."""
-
-    keypoint_side_px: int = Field(256, ge=64, le=1024, description="side at which keypoints are looked for, px")
-    max_keypoints: int = Field(400, ge=16, le=5000, description="strongest keypoints kept")
-    keypoint_contrast: float = Field(0.02, gt=0, lt=1, description="least contrast of a keypoint; lower finds more")
-    cell_px: int = Field(8, ge=4, le=64, description="side of a cell at the surface's own size, px")
-
-
-@dataclass(frozen=True)
-class Keypoints:
-    """Points of a surface that are found again in another photograph of it."""
-
-    points: np.ndarray
-    """(P, 2) float32, (x, y) as fractions of the network input."""
-    descriptors: np.ndarray
-    """(P, 128) float32, unit norm: square roots of SIFT's histograms."""
 
 
 @dataclass(frozen=True)
@@ -48,27 +28,26 @@ class Cells:
 
 
 class Surface:
-    """A decoded surface; keypoints are found when first asked for."""
+    """A decoded surface; keypoints are found when first asked for, where they did not come with it."""
 
-    def __init__(self, encoded: bytes, config: SurfaceComparison):
+    def __init__(self, encoded: bytes, cell_px: int, keypoints: Keypoints | None = None):
         self.pixels = decode_surface(encoded)
-        self._config = config
+        self._cell_px, self._found = cell_px, keypoints
 
     @cached_property
     def keypoints(self) -> Keypoints:
-        """The strongest keypoints, in an order that depends on the pixels alone."""
-        side = self._config.keypoint_side_px
-        small = cv2.resize(self.pixels, (side, side), interpolation=cv2.INTER_AREA)
-        detector = cv2.SIFT_create(self._config.max_keypoints, contrastThreshold=self._config.keypoint_contrast)
-        found, descriptors = detector.detectAndCompute(small, None)
-        if descriptors is None:
-            return Keypoints(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32))
-        points = (np.array([keypoint.pt for keypoint in found], dtype=np.float32) + 0.5) / side
-        return Keypoints(points, np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-9)))
+        """Its keypoints."""
+        return self._found or find_keypoints(self.pixels)
+
+    @cached_property
+    def roots(self) -> np.ndarray:
+        """(P, 128) float32, unit norm: square roots of the keypoints' histograms, which large bins dominate less."""
+        histograms = self.keypoints.descriptors.astype(np.float32)
+        return np.sqrt(histograms / np.maximum(histograms.sum(axis=1, keepdims=True), 1e-9))
 
     def cells(self, matrix: np.ndarray) -> Cells:
         """The surface as the frame sees it that `matrix` (3, 3, fractions to fractions) leads to."""
-        side, cell = self.pixels.shape[0], self._config.cell_px
+        side, cell = self.pixels.shape[0], self._cell_px
         scaling = np.diag([float(side), float(side), 1.0])
         in_px = _CENTRE @ scaling @ matrix @ np.linalg.inv(scaling) @ np.linalg.inv(_CENTRE)
         warped = cv2.warpPerspective(self.pixels, in_px, (side, side), borderMode=cv2.BORDER_REPLICATE)

@@ -14,7 +14,7 @@ from hallmark.types import Details, Member
 from hallmark.verdict.geometry import GeometryKind, fit_alignment, project
 from hallmark.verdict.matching import Cues
 from hallmark.verdict.residual import Norm, cell_residual, cue_residual, fit_norm
-from hallmark.verdict.surface import Cells, Surface, SurfaceComparison
+from hallmark.verdict.surface import Cells, Surface
 
 
 class VerificationConfig(Config):
@@ -39,7 +39,7 @@ class VerificationConfig(Config):
     stop_when_settled: bool = Field(
         True, description="spend no work on details where global similarity or quality settles the verdict"
     )
-    surface: SurfaceComparison = SurfaceComparison()
+    cell_px: int = Field(8, ge=4, le=64, description="side of a cell of the surface, px of its own size")
 
     def kind(self, part: str | None) -> GeometryKind:
         """The geometry of a part."""
@@ -55,17 +55,32 @@ class View:
 
     @cached_property
     def surface(self) -> Surface:
-        return Surface(self.details.surface, self._config.surface)
+        return Surface(self.details.surface, self._config.cell_px, self.details.keypoints)
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """(T,) float32."""
+        return self.details.weights.astype(np.float32)
 
     @property
     def cues(self) -> Cues:
         """Descriptors and weights."""
-        return self.local, self.details.weights.astype(np.float32)
+        return self.local, self.weights
 
-    @property
+    @cached_property
     def textured(self) -> np.ndarray:
         """(T,) bool: cues that count."""
         return self.details.weights > 0
+
+    @cached_property
+    def textured_local(self) -> np.ndarray:
+        """(t, l) float32: descriptors of the cues that count."""
+        return self.local[self.textured]
+
+    @cached_property
+    def textured_positions(self) -> np.ndarray:
+        """(t, 2) float32."""
+        return self.details.positions[self.textured]
 
 
 @dataclass(frozen=True)
@@ -85,22 +100,21 @@ class Registration:
 def register(query: View, reference: View, kind: GeometryKind, config: VerificationConfig) -> Registration | None:
     """Align a query with a reference by the keypoints that are each other's nearest, or else by such cues.
 
-    Cues lie on a coarse grid, so that some of them agree on a transformation by chance: a third of them must.
+    Cues lie on a coarse grid, so that some of them agree on a transformation by chance: half of them must.
     """
-    ours, theirs = query.surface.keypoints, reference.surface.keypoints
-    source, target = _mutual(ours.points, ours.descriptors, theirs.points, theirs.descriptors)
+    if kind == "none":
+        return None
+    ours, theirs = query.surface, reference.surface
+    source, target = _mutual(ours.keypoints.points, ours.roots, theirs.keypoints.points, theirs.roots)
     alignment = fit_alignment(kind, source, target, config.tolerance)
     if alignment is not None:
         count = int(alignment.inliers.sum())
         return Registration(alignment.matrix, count, count)
     source, target = _mutual(
-        query.details.positions[query.textured],
-        query.local[query.textured],
-        reference.details.positions[reference.textured],
-        reference.local[reference.textured],
+        query.textured_positions, query.textured_local, reference.textured_positions, reference.textured_local
     )
     alignment = fit_alignment(kind, source, target, query.details.stride)
-    if alignment is None or 3 * alignment.inliers.sum() < len(source):
+    if alignment is None or 2 * alignment.inliers.sum() < len(source):
         return None
     return Registration(alignment.matrix, int(alignment.inliers.sum()), 0)
 
@@ -125,6 +139,11 @@ class Placed:
     view: View
     matrix: np.ndarray | None
     cells: Cells | None
+
+    @cached_property
+    def places(self) -> np.ndarray | None:
+        """(t, 2) where its textured cues lie in the frame."""
+        return None if self.matrix is None else project(self.view.textured_positions, self.matrix)
 
 
 @dataclass(frozen=True)
@@ -196,6 +215,8 @@ class Template:
     def residual_of_cells(self, cells: Cells, other_than: str | None = None) -> np.ndarray:
         """(n, n) residual of a photograph's cells against the genuine references, those of one item left out."""
         directions, seen = self._genuine_cells
+        if other_than is None:
+            return cell_residual(cells.directions, cells.seen, directions, seen)
         items = [placed.member.item_id for placed in self.genuine if placed.cells]
         kept = np.array([item != other_than for item in items], dtype=bool)
         return cell_residual(cells.directions, cells.seen, directions[kept], seen[kept])
@@ -205,14 +226,12 @@ class Template:
     ) -> np.ndarray:
         """(T,) residual of a photograph's textured cues against references but one item's; nan where untextured."""
         references = [
-            (placed.view.local[placed.view.textured], _places(placed.view, placed.matrix, placed.view.textured))
-            for placed in side
-            if placed.member.item_id != other_than
+            (placed.view.textured_local, placed.places) for placed in side if placed.member.item_id != other_than
         ]
+        places = None if matrix is None else project(view.textured_positions, matrix)
         residual = np.full(len(view.local), np.nan)
-        chosen = view.textured
-        residual[chosen] = cue_residual(
-            view.local[chosen], _places(view, matrix, chosen), references, self.config.window * view.details.stride
+        residual[view.textured] = cue_residual(
+            view.textured_local, places, references, self.config.window * view.details.stride
         )
         return residual
 
@@ -307,10 +326,6 @@ def _way(one: int, frame: int, pairs: dict[tuple[int, int], tuple[int, np.ndarra
         if (one, by) in pairs and (by, frame) in pairs
     ]
     return max(ways, key=lambda way: way[0])[1] if ways else None
-
-
-def _places(view: View, matrix: np.ndarray | None, chosen: np.ndarray) -> np.ndarray | None:
-    return None if matrix is None else project(view.details.positions[chosen], matrix)
 
 
 def _stack(cells: Sequence[Cells]) -> tuple[np.ndarray, np.ndarray]:

@@ -195,7 +195,9 @@ def test_one_class_needs_genuine_photographs_only():
     fitted = fit(genuine, mode="one_class")
     assert (fitted.num_counterfeit, fitted.f1) == (0, None)
     assert (fitted.threshold_genuine, fitted.threshold_counterfeit) == (0.0, 0.0)
-    assert any("at least 39 can" in warning for warning in fitted.warnings)
+    few = fit([s for s in drawn(20) if s.genuine], mode="one_class")
+    assert not any("one_class" in warning for warning in fitted.warnings)
+    assert any("at least 19 can" in warning for warning in few.warnings)
     with pytest.raises(DataError, match="found 0 genuine"):
         fit([s for s in drawn() if not s.genuine], mode="one_class")
     with pytest.raises(DataError, match="of one item, item1"):

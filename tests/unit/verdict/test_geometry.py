@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hallmark.verdict.geometry import fit_alignment, is_view, project
 
 TOLERANCE = 0.015
-LEAST = {"homography": 8, "affine": 6}
+LEAST = {"homography": 8, "affine": 8}
 
 
 def view(seed: int, kind: str) -> np.ndarray:

@@ -151,7 +151,7 @@ def test_a_products_own_thresholds_hold_for_its_items(banded):
 
 
 def test_one_class_p_values_are_joined_by_bonferroni(calibration):
-    model = OneClassModel(spreads={}, by_product={}, deviation=None, match=None, eps=0.05, left_out=[])
+    model = OneClassModel(spreads={}, by_product={}, usual=None, eps=0.05, left_out=[])
     told = calibration.model_copy(update={"mode": "one_class", "one_class": model})
 
     def seen(*p_values: float) -> ItemVerdict:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hallmark.data.surface import SurfaceConfig, encode_surface
+from hallmark.data.surface import SurfaceConfig, decode_surface, encode_surface, find_keypoints
 from hallmark.errors import DecodeError
 from hallmark.verdict.geometry import project
 from hallmark.verdict.residual import cell_residual
-from hallmark.verdict.surface import Surface, SurfaceComparison, gradient_cells
+from hallmark.verdict.surface import Surface, gradient_cells
 
 
 def encoded(grey: np.ndarray, quality: int = 75) -> bytes:
@@ -116,20 +116,21 @@ def test_an_edge_is_told_by_its_direction():
 
 @pytest.fixture(scope="module")
 def surface(studio):
-    return Surface(encoded(studio.label()), SurfaceComparison())
+    return Surface(encoded(studio.label()), 8)
 
 
 def test_keypoints_are_in_the_frame_and_the_same_every_time(studio, surface):
     found = surface.keypoints
     assert 50 < len(found.points) <= 420
     assert found.points.shape == (len(found.descriptors), 2)
-    assert found.points.dtype == found.descriptors.dtype == np.float32
+    assert (found.points.dtype, found.descriptors.dtype) == (np.float32, np.uint8)
     assert ((found.points > 0) & (found.points < 1)).all()
-    assert np.linalg.norm(found.descriptors, axis=1) == pytest.approx(1, abs=1e-4)
+    assert np.linalg.norm(surface.roots, axis=1) == pytest.approx(1, abs=1e-4)
+    assert np.square(surface.roots) == pytest.approx(found.descriptors / found.descriptors.sum(axis=1, keepdims=True))
     threads = cv2.getNumThreads()
     try:
         cv2.setNumThreads(1)
-        again = Surface(encoded(studio.label()), SurfaceComparison()).keypoints
+        again = Surface(encoded(studio.label()), 8).keypoints
     finally:
         cv2.setNumThreads(threads)
     assert np.array_equal(again.points, found.points)
@@ -137,19 +138,24 @@ def test_keypoints_are_in_the_frame_and_the_same_every_time(studio, surface):
 
 
 def test_keypoints_lie_where_the_print_is(studio):
-    """A mark in one corner has its keypoints there, whatever the side they are looked for at."""
+    """A mark in one corner has its keypoints there."""
     image = np.full((384, 384), 220, np.uint8)
     cv2.putText(image, "Q8", (240, 340), cv2.FONT_HERSHEY_SIMPLEX, 2, 20, 5, cv2.LINE_AA)
-    for side in (192, 256, 384):
-        points = Surface(encoded(image), SurfaceComparison(keypoint_side_px=side)).keypoints.points
-        assert len(points)
-        assert (points >= [230 / 384, 285 / 384]).all()
-        assert (points <= [345 / 384, 355 / 384]).all()
+    points = Surface(encoded(image), 8).keypoints.points
+    assert len(points)
+    assert (points >= [230 / 384, 285 / 384]).all()
+    assert (points <= [345 / 384, 355 / 384]).all()
+
+
+def test_keypoints_that_come_with_the_photograph_are_those_it_would_find(studio, surface):
+    told = find_keypoints(decode_surface(encoded(studio.label())))
+    assert np.array_equal(told.points, surface.keypoints.points)
+    assert Surface(encoded(studio.label()), 8, told).keypoints is told
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_a_blank_surface_has_no_keypoints(level):
-    found = Surface(encoded(np.full((384, 384), level, np.uint8)), SurfaceComparison()).keypoints
+    found = Surface(encoded(np.full((384, 384), level, np.uint8)), 8).keypoints
     assert found.points.shape == (0, 2)
     assert found.descriptors.shape == (0, 128)
 
@@ -179,9 +185,9 @@ def test_a_view_is_undone(studio):
     shift, scale = np.diag([384.0, 384.0, 1.0]), np.array([[1.0, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
     to_px = scale @ shift
     back = np.linalg.inv(to_px) @ np.linalg.inv(warp) @ to_px
-    straight = Surface(encoded(label, 100), SurfaceComparison()).cells(np.eye(3))
-    undone = Surface(encoded(shot, 100), SurfaceComparison()).cells(back)
-    left_alone = Surface(encoded(shot, 100), SurfaceComparison()).cells(np.eye(3))
+    straight = Surface(encoded(label, 100), 8).cells(np.eye(3))
+    undone = Surface(encoded(shot, 100), 8).cells(back)
+    left_alone = Surface(encoded(shot, 100), 8).cells(np.eye(3))
 
     def apart(cells) -> float:
         residual = cell_residual(cells.directions, cells.seen, straight.directions[None], straight.seen[None])
@@ -199,4 +205,4 @@ def test_a_view_is_undone(studio):
 
 def test_what_is_no_surface_is_refused():
     with pytest.raises(DecodeError, match="surface"):
-        Surface(b"", SurfaceComparison())
+        Surface(b"", 8)
