@@ -103,6 +103,8 @@ class Row:
     calibration: CalibrationConfig
     kept: Sequence[str] = EVIDENCE_FEATURES
     cue_ratio: float | None = None
+    retrieval_only: bool = False
+    """Decide by the global margin alone, at the threshold of the best F1."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def rows() -> list[Row]:
     base = {"match_quantile": 0.9}
     without = partial(_without, fused)
     return [
-        Row("FoD-global", fused, _GLOBAL),
+        Row("FoD-global", fused, retrieval_only=True),
         Row("paper_match", config(mode="paper_match", **base)),
         Row("fused", fused),
         Row("one_class", config(mode="one_class", **base)),
@@ -208,7 +210,7 @@ def judge(photographs: Set, row: Row, folder: Path, seed: int) -> Judged:
         kept = {name: value if name in row.kept else None for name, value in sample.features.items()}
         samples[Role(told["role"])].append(replace(sample, features=kept))
     test = samples[Role.TEST]
-    if row.name == "FoD-global":
+    if row.retrieval_only:
         scores = [np.array([_margin(one) for one in part]) for part in (samples[Role.VAL], test)]
         limit, _ = best_f1_threshold(scores[0], np.array([one.genuine for one in samples[Role.VAL]]))
         accused, scores = scores[1] < limit, scores[1]
@@ -276,9 +278,11 @@ def main() -> None:
     plans = [("default losses", row) for row in rows()]
     recipes = _TRAINED | _initialised(arguments)
     trained = [*(list(_TRAINED)[1:] if arguments.train else []), *_initialised(arguments)]
-    plans += [(name, Row(name, CalibrationConfig(match_quantile=0.9))) for name in trained]
+    for name in trained:
+        config = CalibrationConfig(match_quantile=0.9)
+        plans += [(name, Row(name, config)), (name, Row(f"{name}: FoD-global", config, retrieval_only=True))]
     if arguments.rows:
-        plans = [(recipe, row) for recipe, row in plans if row.name in {*arguments.rows, "fused"}]
+        plans = [(recipe, row) for recipe, row in plans if row.name in {*arguments.rows, "fused"} or recipe in trained]
     judged: dict[str, list[Judged]] = {row.name: [] for _, row in plans}
     bundles: dict[str, list[Bundle]] = {recipe: [] for recipe, _ in plans}
     for seed in arguments.seeds:

@@ -14,6 +14,9 @@ from hallmark.verdict.folds import out_of_fold
 _STAGES = {"inlier": "match"}
 """Evidence is of the stage that its name begins with, but for these."""
 
+_SAY = {"surface": 3.0}
+"""What a stage counts, 1 for the others: as drawn products, whose counterfeits are known, show it."""
+
 _LEAST, _MOST = -6.0, 1.0
 _OWN_ITEMS = 4
 _SHRINKAGE = 20.0
@@ -131,10 +134,10 @@ def fit_one_class(photographs: GenuinePhotographs, folds: np.ndarray, eps: float
 def usualness(spreads: Mapping[str, Spread], features: Mapping[str, float | None]) -> float | None:
     """How usual a photograph's evidence is among genuine items; higher = more genuine.
 
-    Mean over the stages that have a say (global similarity, matches and geometry, cues, surface, classifier) of the
-    mean of their evidence, each in standard deviations of genuine items and held between -6 and 1: stages count alike
-    however many numbers they give, one wild number does not drown the others, and what agrees better than usual makes
-    up for little.
+    Weighted mean over the stages that have a say (global similarity, matches and geometry, cues, surface, classifier)
+    of the mean of their evidence, each in standard deviations of genuine items and held between -6 and 1: a stage counts
+    the same however many numbers it gives, one wild number does not drown the others, and what agrees better than usual
+    makes up for little.
 
     Returns:
         None without evidence; nan where some is not finite.
@@ -149,7 +152,8 @@ def usualness(spreads: Mapping[str, Spread], features: Mapping[str, float | None
         return None
     if not all(np.isfinite(values).all() for values in by_stage.values()):
         return float("nan")
-    return float(np.mean([np.clip(values, _LEAST, _MOST).mean() for values in by_stage.values()]))
+    means = [np.clip(values, _LEAST, _MOST).mean() for values in by_stage.values()]
+    return float(np.average(means, weights=[_SAY.get(stage, 1.0) for stage in by_stage]))
 
 
 def _out_of_fold_usualness(names: Sequence[str], photographs: GenuinePhotographs, folds: np.ndarray) -> np.ndarray:

@@ -115,17 +115,10 @@ def weigh(
         global_counterfeit=_highest(similarity, ~genuine),
         match_genuine=_highest(matches.score, genuine) if candidates else None,
         match_counterfeit=_highest(matches.score, ~genuine) if candidates else None,
-        inlier_ratio=compared.inlier_ratio,
-        cue_agreement=compared.cue_agreement,
-        cue_agreement_z=compared.cue_agreement_z,
-        cue_agreement_counterfeit=compared.cue_agreement_counterfeit,
-        surface_agreement=compared.surface_agreement,
-        surface_agreement_z=compared.surface_agreement_z,
-        surface_margin=compared.surface_margin,
         classifier_logit=None,
         matches=matches,
         cue_pairs=_cue_pairs(query, candidates, matches),
-        residual_map=compared.residual_map,
+        **vars(compared),
     )
 
 

@@ -59,7 +59,9 @@ def test_false_alarms_are_as_rare_as_promised(each):
 
 
 def test_counterfeits_are_unusual():
-    fakes = [{**f, "cue_agreement": f["cue_agreement"] - 6} for f in drawn(np.random.default_rng(5), 40).features]
+    fakes = [
+        {**f, "surface_agreement": f["surface_agreement"] - 6} for f in drawn(np.random.default_rng(5), 40).features
+    ]
     told = [FIT.model.judge(fake, "p") for fake in fakes]
     assert np.mean([p <= FIT.model.eps for _, p in told]) > 0.95
 
@@ -84,10 +86,12 @@ def test_p_and_score_agree_and_rise_with_evidence(features, name, more, product)
         assert p_higher >= p
 
 
-def test_stages_count_alike_and_no_number_drowns_the_others():
-    spreads = {name: Spread(centre=0.0, spread=2.0) for name in ("cue_a", "cue_b", "inlier_ratio", "match_genuine")}
+def test_stages_count_whatever_their_numbers_and_none_drowns_the_others():
+    names = ("cue_a", "cue_b", "inlier_ratio", "match_genuine", "surface_margin")
+    spreads = {name: Spread(centre=0.0, spread=2.0) for name in names}
     told = {"cue_a": -4.0, "cue_b": -200.0, "inlier_ratio": 1.0, "match_genuine": 90.0, "other": 9.0}
     assert usualness(spreads, told) == pytest.approx(((-2 - 6) / 2 + (0.5 + 1) / 2) / 2)
+    assert usualness(spreads, told | {"surface_margin": -2.0}) == pytest.approx(((-2 - 6) / 2 + (0.5 + 1) / 2 - 3) / 5)
     assert usualness(spreads, {"cue_a": None, "match_genuine": 0.0}) == 0.0
     assert usualness(spreads, {}) is None
 
