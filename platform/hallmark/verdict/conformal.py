@@ -135,9 +135,9 @@ def usualness(spreads: Mapping[str, Spread], features: Mapping[str, float | None
     """How usual a photograph's evidence is among genuine items; higher = more genuine.
 
     Weighted mean over the stages that have a say (global similarity, matches and geometry, cues, surface, classifier)
-    of the mean of their evidence, each in standard deviations of genuine items and held between -6 and 1: a stage counts
-    the same however many numbers it gives, one wild number does not drown the others, and what agrees better than usual
-    makes up for little.
+    of the mean of their evidence, each in standard deviations of genuine items and held between -6 and 1: a stage
+    counts the same however many numbers it gives, one wild number does not drown the others, and what agrees better
+    than usual makes up for little.
 
     Returns:
         None without evidence; nan where some is not finite.
