@@ -105,7 +105,7 @@ def test_what_cannot_be_measured_is_counted(masked: list[Examined]) -> None:
     assert found.photographs == 6
     assert (found.without_map, found.without_heat, found.without_edit, found.unreadable) == (1, 1, 1, 1)
     assert found.concentration.n == 2
-    assert found.concentration.value == pytest.approx(np.median([4 / 5 * 6, 0.0]))
+    assert found.concentration.value == pytest.approx(np.median([16 / 17 * 6, 0.0]))
     assert found.peak_inside == Proportion.of(1, 2)
     assert found.peak_by_chance == pytest.approx(4 / 6)
 
