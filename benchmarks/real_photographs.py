@@ -167,7 +167,7 @@ def _arguments() -> argparse.Namespace:
 
     def some_of(known: Sequence[str]) -> Callable[[str], list[str]]:
         def parse(text: str) -> list[str]:
-            names = list(dict.fromkeys(text.split(",")))
+            names = list(dict.fromkeys(filter(None, text.split(","))))
             if unknown := set(names) - set(known):
                 raise argparse.ArgumentTypeError(
                     f"found {', '.join(sorted(unknown))}; wanted some of {', '.join(known)}"
