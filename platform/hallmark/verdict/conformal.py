@@ -14,8 +14,8 @@ from hallmark.verdict.folds import out_of_fold
 _STAGES = {"inlier": "match"}
 """Evidence is of the stage that its name begins with, but for these."""
 
-_SAY = {"surface": 3.0}
-"""What a stage counts, 1 for the others: as drawn products, whose counterfeits are known, show it."""
+_SAY = {"surface": 3.0, "match": 0.5, "cue": 0.5}
+"""What a stage counts, 1 for the others: ordered as they tell apart drawn products, whose counterfeits are known."""
 
 _LEAST, _MOST = -6.0, 1.0
 _OWN_ITEMS = 4

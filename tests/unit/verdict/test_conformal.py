@@ -91,7 +91,7 @@ def test_stages_count_whatever_their_numbers_and_none_drowns_the_others():
     spreads = {name: Spread(centre=0.0, spread=2.0) for name in names}
     told = {"cue_a": -4.0, "cue_b": -200.0, "inlier_ratio": 1.0, "match_genuine": 90.0, "other": 9.0}
     assert usualness(spreads, told) == pytest.approx(((-2 - 6) / 2 + (0.5 + 1) / 2) / 2)
-    assert usualness(spreads, told | {"surface_margin": -2.0}) == pytest.approx(((-2 - 6) / 2 + (0.5 + 1) / 2 - 3) / 5)
+    assert usualness(spreads, told | {"surface_margin": -2.0}) == pytest.approx(((-4 + 0.75) / 2 - 3) / 4)
     assert usualness(spreads, {"cue_a": None, "match_genuine": 0.0}) == 0.0
     assert usualness(spreads, {}) is None
 
