@@ -257,12 +257,17 @@ def paired(row: Sequence[Judged], base: Sequence[Judged]) -> tuple[float, float,
         return float(np.mean(gains))
 
     rng = np.random.default_rng(0)
+    # Every item is of one authenticity; items are resampled within it.
+    places = [
+        [np.unique(one.items[side], return_inverse=True)[1] for side in (one.genuine, ~one.genuine)] for one in row
+    ]
 
     def resampled(judged: Judged) -> np.ndarray:
         weights = np.zeros(len(judged.items))
-        for side in (judged.genuine, ~judged.genuine):  # every item is of one authenticity
-            items, item = np.unique(judged.items[side], return_inverse=True)
-            weights[side] = rng.multinomial(len(items), np.full(len(items), 1 / len(items)))[item]
+        own = places[next(place for place, one in enumerate(row) if one is judged)]
+        for side, item in zip((judged.genuine, ~judged.genuine), own, strict=True):
+            count = int(item.max()) + 1
+            weights[side] = rng.multinomial(count, np.full(count, 1 / count))[item]
         return weights
 
     drawn = [difference(resampled) for _ in range(_RESAMPLES)]
