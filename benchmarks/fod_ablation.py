@@ -18,12 +18,11 @@ import json
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from hallmark.config import load_config
 from hallmark.data.manifest import (
@@ -37,7 +36,7 @@ from hallmark.data.manifest import (
 )
 from hallmark.data.synthetic import DrawConfig, draw_set
 from hallmark.evaluation.measures import auroc, f1_score
-from hallmark.evaluation.protocol import TrainJob, sample_of
+from hallmark.evaluation.protocol import TrainJob, foreign_cosines, sample_of
 from hallmark.gallery.describe import Describer, describe_located, located
 from hallmark.gallery.index import GalleryIndex
 from hallmark.gallery.store import enrolable, write_references
@@ -49,7 +48,6 @@ from hallmark.verdict.calibration import CalibrationConfig, Sample
 from hallmark.verdict.comparison import Comparison
 from hallmark.verdict.evidence import EVIDENCE_FEATURES
 from hallmark.verdict.fitting import fit_calibration, fit_match_threshold
-from hallmark.verdict.matching import mutual_cosines
 from hallmark.verdict.objectives import best_f1_threshold
 
 _IN_DOMAIN = (Authenticity.GENUINE, Authenticity.COUNTERFEIT)
@@ -93,6 +91,11 @@ class Set:
     queries: list[tuple[dict[str, Any], Described]]
     samples: dict[tuple[int, str], list[Sample]]
     """All evidence of the queries by how it was gathered; rows that differ in the decision alone share it."""
+
+    @cached_property
+    def foreign(self) -> np.ndarray:
+        """Cosines of cues that match between different products."""
+        return foreign_cosines(self.references, self.queries, self.bundle.run.seed)
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,7 @@ def describe(bundle: Bundle, manifest: Path, cue_ratio: float | None) -> Set:
 def judge(photographs: Set, row: Row, folder: Path, seed: int) -> Judged:
     """Calibrate a row on the validation photographs and judge the test photographs."""
     config = row.calibration
-    threshold = fit_match_threshold(_foreign_cosines(photographs, seed), config.match_quantile)
+    threshold = fit_match_threshold(photographs.foreign, config.match_quantile)
     key = (config.num_candidates, config.verification.model_dump_json())
     if key not in photographs.samples:
         photographs.samples[key] = _gather(photographs, threshold, config, folder)
@@ -235,17 +238,6 @@ def _margin(sample: Sample) -> float:
     return sample.features["global_genuine"] if margin is None else margin
 
 
-def _foreign_cosines(photographs: Set, seed: int) -> np.ndarray:
-    rng, found = np.random.default_rng(seed), []
-    while len(found) < 500:
-        told, query = photographs.queries[rng.integers(len(photographs.queries))]
-        reference = photographs.references[rng.integers(len(photographs.references))]
-        if reference.product != told["product"]:
-            ours, theirs = query.details, reference.described.details
-            found.append(mutual_cosines((ours.local, ours.weights), (theirs.local, theirs.weights)))
-    return np.concatenate(found)
-
-
 def paired(row: Sequence[Judged], base: Sequence[Judged]) -> tuple[float, float, float]:
     """Mean over seeds of a row's F1 less the base's, with the interval over items."""
 
@@ -276,7 +268,6 @@ def paired(row: Sequence[Judged], base: Sequence[Judged]) -> tuple[float, float,
 
 
 def main() -> None:
-    torch.set_num_threads(max(1, torch.get_num_threads()))
     arguments = _arguments()
     folder = arguments.work.resolve()
     folder.mkdir(parents=True, exist_ok=True)

@@ -78,7 +78,7 @@ def calibrate(bundle: Bundle, config: CalibrationConfig, describe: Describe) -> 
         for row, outcome in zip(judged.to_pylist(), outcomes[enrolled.num_rows :], strict=True)
         if outcome.described is not None
     ]
-    foreign = _foreign_cosines(references, queries, bundle.run.seed)
+    foreign = foreign_cosines(references, queries, bundle.run.seed)
     threshold_match = fit_match_threshold(foreign, config.match_quantile)
     with tempfile.TemporaryDirectory() as folder:
         gallery = write_references(f"{folder}/calibration.lance", references, bundle.bundle_id, bundle.embedding_id)
@@ -222,7 +222,7 @@ def sample_of(
     )
 
 
-def _foreign_cosines(
+def foreign_cosines(
     references: list[Reference], queries: list[tuple[dict[str, Any], Described]], seed: int
 ) -> np.ndarray:
     """Mutual-nearest-neighbour cosines of random pairs of different products."""
