@@ -56,8 +56,8 @@ _HOST = "127.0.0.1"
 class Engine:
     """A bundle and a gallery in one process: what all three ways of asking run."""
 
-    def __init__(self, folder: Path):
-        bundle = open_bundle(folder / "bundle")
+    def __init__(self, folder: Path, bundle: Path | None = None):
+        bundle = open_bundle(bundle or folder / "bundle")
         calibration = calibration_of(bundle)
         self.describer = Describer(bundle)
         self._index = GalleryIndex(open_gallery(folder / "gallery.lance", None, bundle.embedding_id))
@@ -73,7 +73,7 @@ class Engine:
         return self.judge(self.describer.describe([self.describer.read(data, thumbnail=False)])[0])
 
 
-def prepare(folder: Path) -> list[bytes]:
+def prepare(folder: Path, preset: str = "small") -> list[bytes]:
     """A calibrated bundle, a gallery and photographs to ask about, made once."""
     drawn = folder / "drawn"
     config = DrawConfig(size="ci", parts=("round_label", "woven_label"), products=2, difficulty=0.3, photographs=160)
@@ -85,12 +85,12 @@ def prepare(folder: Path) -> list[bytes]:
     held_out = [row for row in genuine if numbers[row["uri"]] >= _REFERENCE_ITEMS][:_NUM_CALIBRATION]
     taken = {row["uri"] for row in (*enrolled, *held_out)}
     if not (folder / "bundle" / "calibration.json").is_file():
-        _enrol_and_calibrate(folder, drawn, enrolled, held_out)
+        _enrol_and_calibrate(folder, preset, drawn, enrolled, held_out)
     return [(drawn / row["uri"]).read_bytes() for row in rows if row["uri"] not in taken]
 
 
-def _enrol_and_calibrate(folder: Path, drawn: Path, enrolled: list[dict], held_out: list[dict]) -> None:
-    bundle = random_bundle(folder / "bundle")
+def _enrol_and_calibrate(folder: Path, preset: str, drawn: Path, enrolled: list[dict], held_out: list[dict]) -> None:
+    bundle = random_bundle(folder / "bundle", preset)
     describer = Describer(bundle)
 
     def described(row: dict) -> Described:

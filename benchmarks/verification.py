@@ -130,10 +130,10 @@ def drawn_rows(folder: Path) -> list[dict[str, str]]:
     return labels + [row for row in rows if not row["product"]][:_NUM_UNRELATED]
 
 
-def random_bundle(out: Path) -> Bundle:
-    """Preset `small`, never trained."""
+def random_bundle(out: Path, preset: str = "small") -> Bundle:
+    """A preset, never trained."""
     if not (out / "config.yaml").is_file():
-        settings = ["preset=small", "manifest=none", f"out={out}", "method.backbone.pretrained=false"]
+        settings = [f"preset={preset}", "manifest=none", f"out={out}", "method.backbone.pretrained=false"]
         job = load_config(TrainJob, None, settings, "fod")
         run = RunConfig.model_validate(job.model_dump(exclude={"calibration"}))
         torch.manual_seed(0)
