@@ -25,7 +25,7 @@ from hallmark.gallery.store import GalleryWriter, Reference, latest_version, ope
 from hallmark.types import Authenticity, Described, Details, Quality
 
 _AT_ONCE = 3
-_LONGEST_S = 0.12
+_LONGEST_S = 0.4
 
 
 def main() -> None:
@@ -58,27 +58,31 @@ def killed(folder: Path, times: int, seed: int) -> dict[str, int]:
             nursery.stdin.write(f"{turn}\t{uri}\t{answers}\n")
             nursery.stdin.flush()
             writer = int(nursery.stdout.readline())
-            # The first have no gallery to open yet: they may be killed before it is made.
-            time.sleep(rng.uniform(0, _LONGEST_S if turn else 2 * _LONGEST_S))
+            time.sleep(rng.uniform(0, _LONGEST_S))
             os.kill(writer, signal.SIGKILL)
             assert nursery.stdout.readline() == "dead\n"
             _check(uri, answers)
         nursery.stdin.close()
     told = _answered(answers)
-    there = len(open_gallery(uri)) if uri.exists() else 0
-    changes = len(versions(uri)) if uri.exists() else 0
-    return {"kills": times, "answered": told.count, "unanswered": there - len(told.enrolled), "versions": changes}
+    assert told.count, f"{times} writers were killed before any of them had answered once"
+    unanswered = open_gallery(uri).num_references - len(told.enrolled)
+    return {"kills": times, "answered": told.count, "unanswered": unanswered, "versions": len(versions(uri))}
 
 
 class _Answered:
-    """What the writers noted: references that were enrolled and not retired again."""
+    """What the writers noted: references that were enrolled, and those that were retired again."""
 
     def __init__(self, lines: list[str]):
-        self.count, self.enrolled, self.retired = len(lines), set(), set()
+        self.count, self.enrolled, self.retired = 0, set(), set()
         for line in lines:
             change, *names = line.split()
-            (self.enrolled.update if change == "enrolled" else self.enrolled.difference_update)(names)
-            (self.retired.difference_update if change == "enrolled" else self.retired.update)(names)
+            self.count += change != "retiring"
+            if change == "enrolled":
+                self.enrolled.update(names)
+            elif change == "retiring":  # begun, perhaps not ended: it may be there or not
+                self.enrolled.difference_update(names)
+            else:
+                self.retired.update(names)
 
 
 def _answered(answers: Path) -> _Answered:
@@ -95,8 +99,7 @@ def _check(uri: Path, answers: Path) -> None:
     assert len(set(names)) == len(names), "a reference twice"
     assert told.enrolled <= set(names), f"lost: {told.enrolled - set(names)}"
     items = [row["item_id"] for row in rows]
-    retiring = [name for name in told.retired if name in names]
-    assert not retiring, f"retired and there: {retiring}"
+    assert not told.retired & set(names), f"retired and there: {told.retired & set(names)}"
     halves = {item for item in items if items.count(item) not in (_AT_ONCE, _AT_ONCE - 1)}
     assert not halves, f"there by half: {halves}"  # one of three is retired
     for row, details, thumbnail in zip(
@@ -126,6 +129,7 @@ def _write(turn: int, uri: str, answers: str) -> None:
             names = writer.enrol([_reference(f"{item}-{shot}", item) for shot in range(_AT_ONCE)])[1]
             noted.write(f"enrolled {' '.join(names)}\n")
             if number % 4 == 1:
+                noted.write(f"retiring {names[0]}\n")
                 before = writer.retire(names[:1]).version
                 noted.write(f"retired {names[0]}\n")
                 writer.rollback(before)

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from hallmark.config import validate
+from hallmark.gallery.describe import Describer, Located, describe_located
+from hallmark.gallery.store import Gallery, Reference, write_references
 from hallmark.methods.fod import FoD
 from hallmark.training.bundle import Bundle, write_bundle, write_calibration
 from hallmark.training.run import RunConfig
-from hallmark.types import Described, Details, Quality
+from hallmark.types import Authenticity, Described, Details, Quality
 from hallmark.verdict.calibration import Calibration
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,3 +107,34 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, tiny_run: RunConfig, calibr
     path = tmp_path_factory.mktemp("session") / "bundle"
     write_bundle(path, FoD(tiny_run.method).state_dict(), tiny_run, ["a", "b"], {"epochs": []}, {"seed": 0})
     return write_calibration(path, calibration.model_dump(mode="json"))
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of ten pictures of noise, photo-0.png to photo-9.png, the even ones red and the odd ones blue."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for number in range(10):
+        rng = np.random.default_rng(number)
+        base = np.array([(200, 60, 40), (40, 80, 210)][number % 2])
+        image = np.clip(base + rng.normal(0, 25, (64, 64, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(image).save(folder / f"photo-{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def gallery(bundle: Bundle, photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Gallery:
+    """The first six of these photographs: red is product a, blue is b; photo-4 and photo-5 are counterfeits."""
+    located = [Located(str(photographs / f"photo-{number}.png")) for number in range(6)]
+    references = [
+        Reference(
+            described=outcome.described,
+            product="ab"[number % 2],
+            part="whole",
+            item_id=f"item-{number}",
+            authenticity=Authenticity.GENUINE if number < 4 else Authenticity.COUNTERFEIT,
+            thumbnail=outcome.thumbnail,
+        )
+        for number, outcome in enumerate(describe_located(Describer(bundle), located))
+    ]
+    place = tmp_path_factory.mktemp("gallery") / "g.lance"
+    return write_references(place, references, bundle.bundle_id, bundle.embedding_id)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from hallmark.examining import add_certificates, add_verify
 from hallmark.job import guarded
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_data(commands)
-    _add_verdict(commands)
+    add_verify(commands)
+    add_certificates(commands)
     _add_keys(commands)
     return parser
 
@@ -81,22 +83,16 @@ def _add_settings(action: argparse.ArgumentParser, out: str) -> None:
     )
 
 
-def _add_verdict(commands: argparse._SubParsersAction) -> None:
-    verdict = commands.add_parser("verdict", help="examine photographs in this process, without a server")
-    verdict.add_argument("photographs", nargs="+", type=Path)
-    verdict.add_argument("--bundle", type=Path, required=True, help="folder of a calibrated bundle")
-    verdict.add_argument("--gallery", type=Path, required=True, help="the gallery, a folder ending in .lance")
-    verdict.add_argument("--box", default="", help="where the product is: x0,y0,x1,y1 in px (default: everywhere)")
-    verdict.add_argument("--json", action="store_true", help="whole verdicts as JSON lines")
-    verdict.set_defaults(run=_verdict)
-
-
 def _add_keys(commands: argparse._SubParsersAction) -> None:
     keys = commands.add_parser("keys", help="bearer keys of the HTTP service")
     actions = keys.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add = actions.add_parser("add", help="make a key; it is shown once")
     add.add_argument("name", help="whose key it is")
     add.add_argument("--scope", action="append", choices=["verify", "enrol", "admin"], help="default: verify")
+    sees = "how much of a verdict it sees: all, no evidence, or neither evidence nor scores (%(default)s)"
+    add.add_argument("--detail", choices=["full", "scores", "label"], default="full", help=sees)
+    add.add_argument("--rate", type=int, metavar="N", help="requests a minute; reading counts a tenth (no limit)")
+    add.add_argument("--quota", type=int, metavar="N", help="photographs a day, UTC (no limit)")
     add.set_defaults(run=_add_key)
     listing = actions.add_parser("list", help="the keys there are, without their secrets")
     listing.set_defaults(run=_list_keys)
@@ -214,25 +210,12 @@ def _tell(notices: list[str]) -> None:
         print(f"note: {notice}")
 
 
-def _verdict(arguments: argparse.Namespace) -> None:
-    from hallmark.data.table import read_box
-    from hallmark.evaluation.protocol import examine_files
-    from hallmark.evaluation.tables import VerdictRow, verdict_table
-
-    box = read_box(arguments.box, "--box")
-    verdicts = examine_files(arguments.bundle, arguments.gallery, arguments.photographs, box)
-    if arguments.json:
-        for verdict in verdicts:
-            print(verdict.model_dump_json())
-        return
-    rows = [VerdictRow(str(path), None, verdict) for path, verdict in zip(arguments.photographs, verdicts, strict=True)]
-    print(verdict_table(rows))
-
-
 def _add_key(arguments: argparse.Namespace) -> None:
-    from hallmark.serving.auth import Scope, add_key
+    from hallmark.serving.auth import Detail, Scope, add_key
 
-    token = add_key(arguments.file, arguments.name, [Scope(scope) for scope in arguments.scope or ["verify"]])
+    scopes = [Scope(scope) for scope in arguments.scope or ["verify"]]
+    limits = {"rate_per_minute": arguments.rate, "daily_quota": arguments.quota}
+    token = add_key(arguments.file, arguments.name, scopes, Detail(arguments.detail), **limits)
     print(f"{token}\nThis key is shown once; {arguments.file} holds its hash alone.", file=sys.stdout)
 
 
@@ -240,7 +223,9 @@ def _list_keys(arguments: argparse.Namespace) -> None:
     from hallmark.serving.auth import read_keys
 
     for key in read_keys(arguments.file):
-        print(f"{key.key_id}  {', '.join(key.scopes):20}  {key.name}")
+        rate = f"{key.rate_per_minute}/minute" if key.rate_per_minute else "-"
+        quota = f"{key.daily_quota}/day" if key.daily_quota else "-"
+        print(f"{key.key_id}  {', '.join(key.scopes):20}  {key.detail:6}  {rate:12}  {quota:12}  {key.name}")
 
 
 def _revoke_key(arguments: argparse.Namespace) -> None:

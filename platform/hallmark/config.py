@@ -149,6 +149,8 @@ def _explain(model: type[BaseModel], line: Any) -> str:
         return f"{dotted}: unknown key" + (f"; did you mean {close[0]!r}?" if close else "")
     if line["type"] == "missing":
         return f"{dotted}: missing; it must be given"
+    if not line["loc"] and line["type"] == "value_error":  # keys that do not go together; the message names them
+        return line["msg"].removeprefix("Value error, ")
     return f"{dotted}: found {line['input']!r}; {line['msg'][0].lower()}{line['msg'][1:]}"
 
 

@@ -24,6 +24,7 @@ from hallmark.data.synthetic import DrawConfig, draw_shot, plan
 from hallmark.errors import HallmarkError, OutputError
 from hallmark.evaluation.tables import VerdictRow, verdict_table, write_atomically
 from hallmark.serving.auth import Scope, add_key, read_keys, revoke_key
+from hallmark.serving.certificate import make_key
 from hallmark.types import Authenticity, Role, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +74,7 @@ class Demo:
         self.out, self._data = out.resolve(), data.resolve() if data else None
         self._manifest = self.out / "manifest.parquet"
         self.bundle, self.gallery, self.keys = self.out / "bundle", self.out / "gallery.lance", self.out / "keys.json"
+        self.certificate_key = self.out / "certificate-key.pem"
         self._done_file = self.out / "steps.json"
         self._timings: list[tuple[str, float]] = []
 
@@ -99,7 +101,8 @@ class Demo:
             self._timed("start a private Ray cluster", cluster.start)
             url, token = self._deploy(cluster, port)
             print(
-                f"\nServing {self.out}. Ask for a verdict:\n\n  curl -H 'Authorization: Bearer {token}' "
+                f"\nServing {self.out}. The page: {url}/ with the key\n\n  {token}\n\nThe same key asks, enrols and "
+                f"restores versions over HTTP:\n\n  curl -H 'Authorization: Bearer {token}' "
                 f"-F photograph=@photo.jpg {url}/v1/verdicts\n\nDocumentation: {url}/docs    Ctrl-C ends it.",
                 flush=True,
             )
@@ -149,8 +152,10 @@ class Demo:
         for key in read_keys(self.keys):
             if key.name == _KEY_NAME:
                 revoke_key(self.keys, key.key_id)
-        token = add_key(self.keys, _KEY_NAME, [Scope.VERIFY])
+        token = add_key(self.keys, _KEY_NAME, list(Scope))
         settings = [f"args.bundle={self.bundle}", f"args.gallery={self.gallery}", f"args.keys={self.keys}"]
+        make_key(self.certificate_key)
+        settings += [f"args.audit={self.out / 'audit'}", f"args.certificate_key={self.certificate_key}"]
         command = ["python", "jobs/deploy.py", "--config", str(ROOT / "serve_configs" / "local.yaml")]
         command += _set([*settings, f"http_options.port={port}"])
         self._timed("deploy", lambda: submit(Step("deploy", command, self.bundle), cluster))
@@ -177,6 +182,8 @@ class Demo:
         print(
             "  make demo DATA=<folder>       the same with your photographs: <product>/[<part>/]<genuine|counterfeit>/"
         )
+        ask = f"--bundle {_short(self.bundle)} --gallery {_short(self.gallery)}"
+        print(f"  .venv/bin/hallmark verify <files or folders> {ask}")
         print("  .venv/bin/hallmark --help     every command; README.md explains the jobs one by one")
 
 

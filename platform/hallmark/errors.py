@@ -61,6 +61,34 @@ class GalleryError(HallmarkError):
     title = "Unusable gallery"
 
 
+class UnknownVersionError(GalleryError):
+    """A gallery has no version of that number, or has it no more."""
+
+    http_status = 404
+    title = "Unknown gallery version"
+
+
+class UnknownReferenceError(HallmarkError):
+    """The latest version of a gallery has no such reference."""
+
+    http_status = 404
+    title = "Unknown reference"
+
+
+class EnrolmentError(HallmarkError):
+    """A photograph contradicts what is enrolled already."""
+
+    http_status = 409
+    title = "Conflicting reference"
+
+
+class CertificateError(HallmarkError):
+    """A certificate or its key is not what it should be, or photographs cannot be certified together."""
+
+    http_status = 422
+    title = "Unusable certificate"
+
+
 class WeightsError(HallmarkError):
     """Backbone weights cannot be loaded, or hold values that are not finite."""
 
@@ -84,3 +112,31 @@ class DivergedError(HallmarkError, FloatingPointError):
     """Training has reached a loss or gradient that is not finite."""
 
     title = "Training diverged"
+
+
+class ServiceError(HallmarkError):
+    """A hallmark service refused a request, or could not be reached.
+
+    `status` is the HTTP status, 0 where there was no answer; `title`, `detail` and `reason` are those of the problem
+    document; `retry_after` is in seconds where the service named it; `request_id` is what to quote in a report.
+    """
+
+    http_status = 502
+    title = "Service failed"
+
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str,
+        reason: str | None = None,
+        retry_after: float | None = None,
+        request_id: str | None = None,
+    ):
+        super().__init__(f"{title}: {detail}" if detail else title)
+        self.status, self.title, self.detail, self.reason = status, title, detail, reason
+        self.retry_after, self.request_id = retry_after, request_id
+
+    def __reduce__(self):
+        told = (self.status, self.title, self.detail, self.reason, self.retry_after, self.request_id)
+        return type(self), told

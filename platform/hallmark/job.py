@@ -21,16 +21,15 @@ def run_job(main: Callable[[str | None, list[str]], None], description: str | No
     sys.exit(guarded(lambda: main(arguments.config, arguments.overrides)))
 
 
-def guarded(work: Callable[[], None]) -> int:
-    """Run something; an error that a user can cure becomes one line and exit status 2, Ctrl-C becomes 130."""
+def guarded(work: Callable[[], int | None]) -> int:
+    """Run something and give its exit status; an error that a user can cure becomes one line and 2, Ctrl-C 130."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # its plans and its own progress lines
     try:
-        work()
+        return work() or 0
     except HallmarkError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
         return 130
-    return 0

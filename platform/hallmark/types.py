@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
@@ -150,7 +151,7 @@ class Verdict(_Answer):
     p_genuine: float | None = Field(description="calibrated probability of genuine, 0 to 1; null when not judged")
     product: str | None = Field(description="null when not_in_gallery")
     part: str | None
-    scores: Scores
+    scores: Scores | None = Field(description="null in an answer over HTTP to a key that may not see them")
     references: list[NearestReference]
     cue_pairs: list[CuePair] = Field(description="matched cues with the first reference of the list")
     residual_map: ResidualMap | None = Field(None, description="null where nothing could be aligned")
@@ -161,6 +162,40 @@ class Verdict(_Answer):
     config_hash: str
     request_id: str | None = None
     timings_ms: dict[str, float] = Field(description="milliseconds by stage")
+
+
+class ReferenceRecord(_Answer):
+    """An enrolled reference as a listing shows it."""
+
+    reference_id: str
+    image_id: str = Field(description="SHA-256 of the photograph's bytes")
+    product: str
+    part: str
+    item_id: str = Field(description="the physical object; empty where it was not told")
+    authenticity: Authenticity
+    bundle_id: str = Field(description="of the bundle that described it")
+    enrolled_at: datetime
+
+
+class ProductCount(_Answer):
+    """How many references of a product and part are enrolled."""
+
+    product: str
+    part: str
+    genuine: int = Field(ge=0)
+    counterfeit: int = Field(ge=0)
+
+
+class GalleryVersion(_Answer):
+    """One version of a gallery, and what it changed."""
+
+    version: int = Field(ge=1)
+    at: datetime = Field(description="when it was written, UTC")
+    change: str = Field(
+        description="created, enrolled, retired, rolled_back or compacted (the same references in fewer files); "
+        "changed where the store no longer knows"
+    )
+    num_references: int = Field(ge=0)
 
 
 @dataclass(frozen=True)

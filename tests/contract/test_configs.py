@@ -6,13 +6,18 @@ from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 import pytest
+from ray.serve.schema import ServeDeploySchema
 
 from hallmark.config import ConfigError, load_config, preset_names, to_yaml
 from hallmark.data.manifest import ImportConfig
 from hallmark.data.synthetic import DrawConfig, plan
+from hallmark.evaluation.batch import VerifyBatchConfig
 from hallmark.evaluation.protocol import EvaluateConfig, TrainJob
 from hallmark.gallery.build import GalleryConfig
 from hallmark.methods.fod import FoD
+from hallmark.serving.deploy import read_serve_config
+from hallmark.serving.graph import deployment_name
+from hallmark.serving.settings import BundleConfig, CanaryConfig, GraphConfig, LiveConfig, TrafficConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "jobs" / "configs"
 GIVEN = ["manifest=m.parquet", "out=bundle"]
@@ -84,7 +89,22 @@ def test_a_wrong_key_or_value_is_named(model, overrides, said):
         load_config(model, None, overrides, presets="fod" if model is TrainJob else None)
 
 
-@pytest.mark.parametrize("model", [TrainJob, DrawConfig, ImportConfig, EvaluateConfig, GalleryConfig])
+@pytest.mark.parametrize(
+    "model",
+    [
+        TrainJob,
+        DrawConfig,
+        ImportConfig,
+        EvaluateConfig,
+        GalleryConfig,
+        VerifyBatchConfig,
+        GraphConfig,
+        BundleConfig,
+        CanaryConfig,
+        LiveConfig,
+        TrafficConfig,
+    ],
+)
 def test_every_field_is_described(model):
     def check(config) -> None:
         for name, field in config.model_fields.items():
@@ -95,3 +115,80 @@ def test_every_field_is_described(model):
                 assert field.description, f"{config.__name__}.{name}"
 
     check(model)
+
+
+SERVING = sorted((CONFIGS.parents[1] / "serve_configs").glob("*.yaml"))
+
+
+def test_all_the_serve_configs_that_are_promised_are_there():
+    assert {file.name for file in SERVING} == {"local.yaml", "gpu.yaml", "canary.yaml"}
+
+
+@pytest.mark.parametrize("file", SERVING, ids=lambda file: file.name)
+def test_serve_configs_hold_rays_schema_and_ours(file):
+    settings = read_serve_config(file)
+    ServeDeploySchema.model_validate(settings)
+    assert settings["http_options"]["host"] == "127.0.0.1"
+    for application in settings["applications"]:
+        GraphConfig.model_validate(application["args"])
+
+
+@pytest.mark.parametrize("file", SERVING, ids=lambda file: file.name)
+def test_serve_configs_set_every_stage_so_that_no_request_is_lost(file):
+    (application,) = read_serve_config(file)["applications"]
+    config = GraphConfig.model_validate(application["args"])
+    stages = {stage["name"]: stage for stage in application["deployments"]}
+    wanted = {"Gateway", "Enroller"}
+    for one in config.served():
+        wanted |= {deployment_name(stage, one.name) for stage in ("Retriever", "Verifier")}
+    assert set(stages) == wanted
+    for name, stage in stages.items():
+        assert 0 < stage["max_queued_requests"] < 1000, name
+        assert stage["graceful_shutdown_timeout_s"] >= 30, name
+        if name == "Enroller":
+            assert (stage["num_replicas"], stage["max_surge_percent"]) == (1, 0)
+            assert "autoscaling_config" not in stage
+        else:
+            assert stage["max_surge_percent"] == 100, name
+            assert stage["backpressure_config"]["status_code"] == 429, name
+
+
+def test_the_gpu_is_the_retrievers_and_stages_scale_by_themselves():
+    (application,) = read_serve_config(next(file for file in SERVING if file.name == "gpu.yaml"))["applications"]
+    assert application["args"]["device"] == "cuda"
+    stages = {stage["name"]: stage for stage in application["deployments"]}
+    assert {name for name, stage in stages.items() if stage["ray_actor_options"].get("num_gpus")} == {"Retriever"}
+    scaled = {name for name, stage in stages.items() if stage.get("autoscaling_config", {}).get("min_replicas", 0) >= 2}
+    assert scaled == {"Gateway", "Retriever", "Verifier"}
+
+
+def test_the_canary_has_stages_of_its_own_and_shares_that_change_while_it_runs():
+    (application,) = read_serve_config(next(file for file in SERVING if file.name == "canary.yaml"))["applications"]
+    canary = GraphConfig.model_validate(application["args"]).canary
+    assert 0 < canary.share < 1
+    assert 0 < canary.compare_share < 1
+    gateway = next(stage for stage in application["deployments"] if stage["name"] == "Gateway")
+    assert set(gateway["user_config"]) == set(TrafficConfig.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["bundle=b"], "gallery: missing"),
+        (["gallery=g"], "bundle: missing"),
+        ([], "wanted either bundle and gallery, or bundles"),
+        (
+            ["bundle=b", "gallery=g", "bundles=[{bundle: b, gallery: g}]"],
+            "wanted either bundle and gallery, or bundles",
+        ),
+        (["bundles=[{bundle: b, gallery: g}, {bundle: c, gallery: h}]"], "found the names default, default"),
+        (["bundles=[{name: canary, bundle: b, gallery: g}]"], "none of them canary"),
+        (["bundles=[{name: A b, bundle: b, gallery: g}]"], r"bundles\.0\.name: found 'A b'"),
+        (["bundles=[{name: a, bundle: b, gallery: g}]", "canary={bundle: c, gallery: h}"], "canary: wanted bundle and"),
+        (["bundle=b", "gallery=g", "canary={bundle: c, gallery: h, share: 2}"], r"canary\.share: found 2"),
+        (["bundle=b", "gallery=g", "choose=best"], "choose: found 'best'"),
+    ],
+)
+def test_wrong_settings_of_a_served_application_are_named(overrides, said):
+    with pytest.raises(ConfigError, match=said):
+        load_config(GraphConfig, None, overrides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 from pathlib import Path
@@ -62,6 +63,29 @@ def test_evaluation_reports_every_test_photograph(run):
     assert len((run.folder / "verdicts.csv").read_text().splitlines()) == len(tested) + 1
 
 
+def test_a_batch_gets_the_verdicts_of_evaluation_and_is_gone_on_with(job, run, tmp_path):
+    torn = tmp_path / "torn.jpg"
+    torn.write_bytes(b"torn")
+    tested = [row["uri"] for row in pq.read_table(run.manifest).to_pylist() if row["role"] == "test"]
+    (tmp_path / "list.txt").write_text("\n".join([*tested, str(torn)]))
+    settings = [f"photographs={tmp_path}/list.txt", f"bundle={run.bundle}", f"gallery={run.gallery}"]
+    settings += [f"out={tmp_path}/out", "num_workers=2"]
+    ended = job("verify_batch", *settings)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert f"{len(tested) + 1} photographs: " in ended.stdout
+    rows = pq.read_table(tmp_path / "out" / "verdicts.parquet").to_pylist()
+    with (run.folder / "verdicts.csv").open(newline="") as file:
+        evaluated = {row["uri"]: row["verdict"] for row in csv.DictReader(file)}
+    assert {row["photograph"]: row["verdict"] for row in rows if row["verdict"]} == evaluated
+    assert [row["photograph"] for row in rows if row["error"]] == [str(torn)]
+    torn.write_bytes(Path(tested[0]).read_bytes())
+    again = job("verify_batch", *settings)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "describing: 100%|##########| 1/1" in again.stderr
+    last = pq.read_table(tmp_path / "out" / "verdicts.parquet").to_pylist()[-1]
+    assert (last["photograph"], last["verdict"], last["error"]) == (str(torn), evaluated[tested[0]], None)
+
+
 def test_a_job_runs_as_it_is_documented(cluster, photographs, root, tmp_path):
     command = ray_command("job", "submit", "--working-dir", ".", "--runtime-env", "jobs/runtime_env.yaml", "--")
     command += ["python", "jobs/ingest.py", "--set", f"source={photographs}", "--set", f"out={tmp_path / 'out'}"]
@@ -79,12 +103,14 @@ def test_a_job_runs_as_it_is_documented(cluster, photographs, root, tmp_path):
         ("train_fod", ["manifest={manifest}", "out={out}", "optimiser.epoch=3"], ["optimiser.epoch", "'epochs'"]),
         ("train_fod", ["manifest={manifest}", "out={out}", "workers.num_workers=40"], ["workers", "40"]),
         ("build_gallery", ["manifest={manifest}", "bundle={empty}", "out={out}/g.lance"], ["empty", "missing"]),
+        ("verify_batch", ["photographs={out}.txt", "bundle={bundle}", "gallery={gallery}", "out={out}"], ["out.txt"]),
         ("evaluate", ["manifest={manifest}", "bundle={bundle}", "gallery={out}/no.lance", "out={out}"], ["no.lance"]),
     ],
 )
 def test_a_refusal_is_one_line_that_names_the_thing(job, run, tmp_path, name, overrides, wanted):
     (tmp_path / "empty").mkdir()
     places = {"empty": tmp_path / "empty", "out": tmp_path / "out", "manifest": run.manifest, "bundle": run.bundle}
+    places["gallery"] = run.gallery
     config = "jobs/configs/fod_demo.yaml" if name == "train_fod" else None
     ended = job(name, *(override.format(**places) for override in overrides), config=config)
     assert ended.returncode == 2, ended.stdout + ended.stderr

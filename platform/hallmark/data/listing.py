@@ -14,7 +14,7 @@ from hallmark.types import Authenticity
 
 LAYOUT = "<product>/[<part>/]<genuine|counterfeit>/<photograph>, and unrelated/<photograph>"
 DEFAULT_PART = "whole"
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp")
 _NOTE_SUFFIXES = (".csv", ".json", ".txt", ".md", ".yaml", ".yml", ".parquet")
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini", "__macosx")
 
@@ -145,8 +145,8 @@ def _place(uri: str, steps: list[str]) -> Listed | Rejected:
     printable = uri.encode("utf-8", "backslashreplace").decode()
     if printable != uri:
         return Rejected(printable, "file_name", "the file name is not valid UTF-8; rename the file")
-    if not steps[-1].lower().endswith(_IMAGE_SUFFIXES):
-        wanted = ", ".join(_IMAGE_SUFFIXES)
+    if not steps[-1].lower().endswith(IMAGE_SUFFIXES):
+        wanted = ", ".join(IMAGE_SUFFIXES)
         return Rejected(uri, "unknown_format", f"found a file named {steps[-1]}; wanted one of {wanted}")
     if len(steps) > 1 and steps[0].lower() == Authenticity.UNRELATED:
         return Listed(uri, authenticity=Authenticity.UNRELATED.value)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -17,16 +16,17 @@ from hallmark.config import Config
 from hallmark.data.manifest import manifest_hash, read_bytes, read_manifest, rows_with
 from hallmark.data.preprocess import Box
 from hallmark.errors import DataError, DecodeError
+from hallmark.evaluation.expert import Expert
 from hallmark.evaluation.metrics import Examined
 from hallmark.evaluation.ranking import Ranking, rerank
-from hallmark.gallery.describe import Describer, Located, Outcome, located
+from hallmark.gallery.describe import Located, Outcome, located
 from hallmark.gallery.index import GalleryIndex
-from hallmark.gallery.store import Gallery, Reference, enrolable, open_gallery, write_references
-from hallmark.training.bundle import Bundle, open_bundle, write_calibration
+from hallmark.gallery.store import Gallery, Reference, enrolable, write_references
+from hallmark.training.bundle import Bundle, write_calibration
 from hallmark.training.run import RunConfig
 from hallmark.types import Authenticity, Described, Retrieved, Role, Verdict
-from hallmark.verdict.calibration import Calibration, CalibrationConfig, Sample, calibration_of
-from hallmark.verdict.comparison import Comparison, Examiner
+from hallmark.verdict.calibration import Calibration, CalibrationConfig, Sample
+from hallmark.verdict.comparison import Comparison
 from hallmark.verdict.decide import DecisionConfig
 from hallmark.verdict.fitting import fit_calibration, fit_match_threshold
 from hallmark.verdict.items import fuse
@@ -104,23 +104,21 @@ class Examination:
 
 def examine_photographs(bundle: Bundle, gallery: Gallery, config: EvaluateConfig, describe: Describe) -> Examination:
     """Verdicts about every photograph of a role, unrelated ones too."""
-    calibration = config.decision.resolve(calibration_of(bundle))
     table = rows_with(read_manifest(Path(config.manifest)), (config.role,), (*_IN_DOMAIN, Authenticity.UNRELATED))
     if not table.num_rows:
         raise DataError(f"{config.manifest}: no photograph has the role {config.role}; nothing to examine")
-    index = GalleryIndex(gallery)
-    examiner = Examiner(gallery, calibration, bundle.bundle_id)
+    expert = Expert(bundle, gallery, config.decision)
     examined, rankings, unread = [], [], []
     for row, outcome in zip(table.to_pylist(), describe(bundle, located(table)), strict=True):
         query = outcome.described
         if query is None:
             unread.append(outcome)
             continue
-        retrieved, verdict = _judge(query, index, examiner, calibration.num_candidates, outcome.timings_ms)
+        retrieved, verdict = expert.judge(query, outcome.timings_ms)
         examined.append(_examined(row, verdict))
         if examined[-1].in_domain:
-            rankings.append(_ranking(examined[-1], query, retrieved, index))
-    return Examination(examined, _fused(examined, calibration), rankings, unread)
+            rankings.append(_ranking(examined[-1], query, retrieved, expert.index))
+    return Examination(examined, _fused(examined, expert.calibration), rankings, unread)
 
 
 def examine_files(
@@ -132,20 +130,23 @@ def examine_files(
         BundleError, GalleryError: what is wrong with them.
         DataError, DecodeError: a photograph cannot be read; names it.
     """
-    bundle = open_bundle(bundle_path)
-    calibration = calibration_of(bundle)
-    index = GalleryIndex(open_gallery(gallery_uri, None, bundle.embedding_id))
-    examiner = Examiner(index.gallery, calibration, bundle.bundle_id)
-    describer = Describer(bundle)
-    verdicts = []
-    for path in photographs:
-        data = read_bytes(str(path))
-        try:
-            described = describer.describe([describer.read(data, box, thumbnail=False)])[0]
-        except DecodeError as error:
-            raise DecodeError(error.reason, f"{path}: {error}") from None
-        verdicts.append(_judge(described, index, examiner, calibration.num_candidates)[1])
-    return verdicts
+    expert = Expert.open(bundle_path, gallery_uri)
+    return [examine_file(expert, path, box) for path in photographs]
+
+
+def examine_file(expert: Expert, path: Path, box: Box | None = None, product: str | None = None) -> Verdict:
+    """The verdict about a photograph in a file; errors name it.
+
+    Raises:
+        DataError, DecodeError: it cannot be read.
+    """
+    data = read_bytes(str(path))
+    try:
+        return expert.examine(data, box, product)
+    except DecodeError as error:
+        raise DecodeError(error.reason, f"{path}: {error}") from None
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def _examined(row: dict[str, Any], verdict: Verdict) -> Examined:
@@ -186,21 +187,6 @@ def _ranking(photograph: Examined, query: Described, retrieved: Retrieved, index
         after=rerank(before, rows, scores),
         relevant=index.relevant(photograph.product, photograph.authenticity, query.image_id),
     )
-
-
-def _judge(
-    query: Described,
-    index: GalleryIndex,
-    examiner: Examiner,
-    num_candidates: int,
-    spent_ms: Mapping[str, float] | None = None,
-) -> tuple[Retrieved, Verdict]:
-    began = perf_counter()
-    retrieved = index.retrieve(query.descriptor, num_candidates)
-    found = perf_counter()
-    verdict = examiner.examine(query, retrieved)
-    timings = {**(spent_ms or {}), "retrieve": 1e3 * (found - began), "verify": 1e3 * (perf_counter() - found)}
-    return retrieved, verdict.model_copy(update={"timings_ms": timings})
 
 
 def sample_of(

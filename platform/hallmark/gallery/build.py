@@ -16,6 +16,7 @@ from hallmark.config import Config
 from hallmark.data.manifest import read_manifest, rows_with
 from hallmark.errors import GalleryError, ResourceError
 from hallmark.gallery.describe import Describer, Located, Outcome, describe_located, located
+from hallmark.gallery.settings import IndexConfig
 from hallmark.gallery.store import Gallery, enrolable, write_references
 from hallmark.training.bundle import Bundle, open_bundle
 from hallmark.types import Authenticity, Role
@@ -41,6 +42,7 @@ class GalleryConfig(Config):
         description="genuine references, and known counterfeits to compare with",
     )
     describe: DescribeConfig = DescribeConfig()
+    index: IndexConfig = IndexConfig()
 
 
 def build_gallery(config: GalleryConfig) -> tuple[Gallery, list[Outcome]]:

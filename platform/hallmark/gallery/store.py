@@ -1,142 +1,255 @@
-"""The versioned store of references: a Lance dataset with one writer."""
+"""The versioned store of references: a Lance dataset with one writer and any number of readers."""
 
 from __future__ import annotations
 
-import datetime
-import hashlib
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 import lance
-import numpy as np
 import pyarrow as pa
 
-from hallmark.errors import GalleryError, OutputError
-from hallmark.gallery.describe import Outcome
-from hallmark.types import Authenticity, Described, Details, Member
+from hallmark.errors import EnrolmentError, GalleryError, OutputError, UnknownReferenceError
+from hallmark.gallery.columns import META, Reference, table_of
+from hallmark.gallery.dataset import (
+    GalleryVersion,
+    files_of,
+    flush,
+    is_free,
+    is_gallery,
+    latest_version,
+    open_dataset,
+    versions,
+)
+from hallmark.gallery.lock import WriterLock
+from hallmark.gallery.reading import Gallery, ProductCount, ReferenceRecord, open_gallery
+from hallmark.types import Authenticity
 
-_META = ("reference_id", "image_id", "product", "part", "item_id", "authenticity")
-_DETAILS = ("image_id", "local", "positions", "weights", "stride", "frame", "surface")
-_EMBEDDING_ID = b"embedding_id"
-_LOCAL_DIM = b"local_dim"
+if TYPE_CHECKING:  # torch comes with it, and a gallery can be kept without
+    from hallmark.gallery.describe import Outcome
 
+__all__ = [
+    "Gallery",
+    "GalleryVersion",
+    "GalleryWriter",
+    "ProductCount",
+    "Reference",
+    "ReferenceRecord",
+    "enrolable",
+    "latest_version",
+    "open_gallery",
+    "versions",
+    "write_references",
+]
 
-@dataclass(frozen=True)
-class Reference:
-    """A photograph of known authenticity, described and ready to enrol."""
-
-    described: Described
-    product: str
-    part: str
-    item_id: str
-    authenticity: Authenticity
-    thumbnail: bytes
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """One version of a gallery, open for reading."""
-
-    uri: str
-    version: int
-    embedding_id: str
-    """The bundle embedding its descriptors were made with."""
-
-    @cached_property
-    def _dataset(self) -> lance.LanceDataset:
-        return _open(self.uri, self.version)
-
-    @property
-    def content_id(self) -> str:
-        """Hash of the version's files, 16 hex digits; differs between galleries written to one place in turn."""
-        files = [file.path for fragment in self._dataset.get_fragments() for file in fragment.data_files()]
-        return hashlib.sha256("\n".join([self.embedding_id, *files]).encode()).hexdigest()[:16]
-
-    def metadata(self) -> pa.Table:
-        """reference_id, image_id, product, part, item_id, authenticity of every reference, in row order."""
-        with _reading(self.uri):
-            return self._dataset.to_table(columns=list(_META))
-
-    def descriptors(self) -> np.ndarray:
-        """(R, D) float32 global descriptors in row order, as rounded to float16 in the store."""
-        with _reading(self.uri):
-            column = self._dataset.to_table(columns=["global"]).column("global").combine_chunks()
-        return _matrix(column).astype(np.float32)
-
-    def details(self, rows: Sequence[int]) -> list[Details]:
-        """What verification compares of some rows, in the order asked."""
-        if not len(rows):
-            return []
-        # take() wants ascending, distinct rows to be quick and answers in the order asked only then.
-        distinct = sorted(set(rows))
-        dataset = self._dataset
-        with _reading(self.uri):
-            table = dataset.take(distinct, columns=list(_DETAILS))
-        local_dim = int((dataset.schema.metadata or {}).get(_LOCAL_DIM, b"-1"))
-        read = [_details(row, local_dim) for row in table.to_batches(max_chunksize=1)]
-        by_row = dict(zip(distinct, read, strict=True))
-        return [by_row[row] for row in rows]
-
-    def members(self, product: str, part: str, authenticity: Authenticity, limit: int) -> list[Member]:
-        """References of a product and part, `limit` of them at most: of as many items as there are, in row order."""
-        rows = self._rows.get((product, part, str(authenticity)), [])
-        meta, shots = self._meta, Counter()
-        turn = {}
-        for row in rows:
-            shots[meta["item_id"][row]] += 1
-            turn[row] = shots[meta["item_id"][row]]
-        chosen = sorted(sorted(rows, key=lambda row: (turn[row], row))[:limit])
-        return [
-            Member(meta["reference_id"][row], meta["item_id"][row], details)
-            for row, details in zip(chosen, self.details(chosen), strict=True)
-        ]
-
-    @cached_property
-    def _meta(self) -> dict[str, list[str]]:
-        table = self.metadata()
-        return {name: table.column(name).to_pylist() for name in table.column_names}
-
-    @cached_property
-    def _rows(self) -> dict[tuple[str, str, str], list[int]]:
-        rows: dict[tuple[str, str, str], list[int]] = defaultdict(list)
-        meta = self._meta
-        for row, key in enumerate(zip(meta["product"], meta["part"], meta["authenticity"], strict=True)):
-            rows[key].append(row)
-        return rows
-
-    def thumbnails(self, rows: Sequence[int]) -> list[bytes]:
-        """JPEG thumbnails of some rows, in the order asked."""
-        if not len(rows):
-            return []
-        distinct = sorted(set(rows))
-        with _reading(self.uri):
-            column = self._dataset.take(distinct, columns=["thumbnail"]).column("thumbnail").to_pylist()
-        read = dict(zip(distinct, column, strict=True))
-        return [read[row] for row in rows]
+_MOST_FRAGMENTS = 200
+"""Small fragments, one an enrolment, before they are merged."""
+_FRAGMENT_ROWS = 1024
+"""From this size a fragment is left as it is: some 60 MB at the default sizes."""
 
 
-def open_gallery(uri: str | Path, version: int | None = None, embedding_id: str | None = None) -> Gallery:
-    """Open a version, the latest by default.
+class GalleryWriter:
+    """The one writer of a gallery; a context manager.
 
-    Args:
-        embedding_id: that of the bundle in use; checked where given.
+    Every change is one new version, on the disk when it is answered. A change that fails, or whose process is killed,
+    leaves the last version as it was.
 
     Raises:
-        GalleryError: there is no gallery or no such version, or it was made with another bundle.
+        GalleryError: another writer holds the gallery, or it was built with another bundle embedding.
+        OutputError: the lock beside it cannot be made.
+    """
+
+    def __init__(self, uri: str | Path, bundle_id: str, embedding_id: str):
+        self._uri, self._bundle_id, self._embedding_id = str(uri), bundle_id, embedding_id
+        self._turn, self._closed = Lock(), False
+        self._lock = WriterLock(self._uri)
+        try:
+            self._gallery = open_gallery(self._uri, None, embedding_id) if is_gallery(self._uri) else None
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def enrol(self, references: Sequence[Reference]) -> tuple[Gallery, list[str]]:
+        """Add references, all or none.
+
+        A photograph that is enrolled already is not added again; where nothing is new there is no new version.
+
+        Returns:
+            The latest version, and the reference_id of each reference, in order.
+
+        Raises:
+            EnrolmentError: a photograph is enrolled already under another product, part or authenticity.
+            GalleryError: no reference is given, or one that is neither genuine nor counterfeit.
+            OutputError: it cannot be written, for lack of room for instance; nothing was added.
+        """
+        check_references(self._uri, references)
+        with self._changing():
+            known = self._known([reference.described.image_id for reference in references])
+            table = table_of(references, self._bundle_id, self._embedding_id)
+            names, fresh = [], []
+            for number, (reference, row) in enumerate(zip(references, table.select(META).to_pylist(), strict=True)):
+                former = known.setdefault(row["image_id"], row)
+                _check_same(reference, former)
+                names.append(former["reference_id"])
+                if former is row:
+                    fresh.append(number)
+            if fresh:
+                self._append(table.take(fresh))
+            return self._gallery, names
+
+    def retire(self, reference_ids: Sequence[str]) -> Gallery:
+        """Take references out of the next version; earlier versions keep them.
+
+        Raises:
+            UnknownReferenceError: one is not enrolled; none was retired.
+            GalleryError: there is no gallery yet, or no reference is named.
+        """
+        wanted = list(dict.fromkeys(reference_ids))
+        with self._changing():
+            gallery = self._written()
+            if not wanted:
+                raise GalleryError(f"{self._uri}: no reference to retire; wanted at least one reference_id")
+            rows = gallery.catalogue.find(wanted)
+            missing = [name for name, row in zip(wanted, rows, strict=True) if row is None]
+            if missing:
+                raise UnknownReferenceError(
+                    f"{self._uri}: version {gallery.version} has no reference {', '.join(missing[:5])}; wanted a "
+                    "reference_id of the latest version"
+                )
+            quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in wanted)
+            open_dataset(self._uri, gallery.version).delete(f"reference_id IN ({quoted})")
+            return self._settle()
+
+    def rollback(self, version: int) -> Gallery:
+        """Write a new latest version with the content of an earlier one.
+
+        Raises:
+            UnknownVersionError: there is no such version, or it is gone.
+            GalleryError: there is no gallery yet, or that version was made with another bundle embedding.
+        """
+        with self._changing():
+            self._written()
+            open_gallery(self._uri, version, self._embedding_id)
+            open_dataset(self._uri, version).restore()
+            return self._settle()
+
+    def close(self) -> None:
+        """Let the next writer in."""
+        with self._turn:
+            self._lock.release()
+            self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _written(self) -> Gallery:
+        if self._gallery is None:
+            raise GalleryError(f"{self._uri}: no gallery there yet; enrol references first")
+        return self._gallery
+
+    def _known(self, image_ids: list[str]) -> dict[str, dict[str, str]]:
+        """What is enrolled of some photographs."""
+        if self._gallery is None:
+            return {}
+        names = self._gallery.catalogue
+        found = {}
+        for image_id, row in zip(image_ids, names.find_images(image_ids), strict=True):
+            if row is not None:
+                found[image_id] = {
+                    "reference_id": names.reference_id[row].as_py(),
+                    "product": names.products[names.product[row]],
+                    "part": names.parts[names.part[row]],
+                    "authenticity": names.authenticity(row),
+                }
+        return found
+
+    def _append(self, table: pa.Table) -> None:
+        if self._gallery is None:
+            check_place(self._uri)
+            lance.write_dataset(table, self._uri, mode="create")
+        else:
+            dataset = open_dataset(self._uri, self._gallery.version)
+            _check_shape(self._uri, table.schema, dataset.schema)
+            lance.write_dataset(table, dataset, mode="append")
+        self._settle()
+        self._merge_fragments()
+
+    def _settle(self) -> Gallery:
+        """See that the version just written outlives a power cut, and go on from it."""
+        gallery = Gallery(self._uri, latest_version(self._uri), self._embedding_id)
+        flush(self._uri, gallery.version, None if self._gallery is None else self._gallery.version)
+        if self._gallery is not None:
+            gallery.follow(self._gallery)
+        self._gallery = gallery
+        return gallery
+
+    def _merge_fragments(self) -> None:
+        """Rewrite the many small files of single enrolments as few; row order and older versions stay as they are."""
+        dataset = open_dataset(self._uri, self._gallery.version)
+        small = sum(fragment.physical_rows < _FRAGMENT_ROWS for fragment in dataset.get_fragments())
+        if small <= _MOST_FRAGMENTS:
+            return
+        with suppress(OSError, ValueError):  # what was enrolled is there; merging can wait for more room
+            dataset.optimize.compact_files(target_rows_per_fragment=_FRAGMENT_ROWS, materialize_deletions=False)
+        if latest_version(self._uri) != self._gallery.version:
+            self._settle()
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        with self._turn:
+            if self._closed:
+                raise GalleryError(f"{self._uri}: this writer is closed; open another")
+            before = self._rows_files()
+            try:
+                yield
+            except (OSError, ValueError) as error:
+                self._go_back(before)
+                raise _unwritable(self._uri, error) from None
+
+    def _rows_files(self) -> set[Path]:
+        folder = Path(self._uri) / "data"
+        return set(folder.iterdir()) if folder.is_dir() else set()
+
+    def _go_back(self, before: set[Path]) -> None:
+        """Free the room of what no version came of, and go on from the last version there is."""
+        with suppress(OSError, ValueError, GalleryError):
+            used = set()
+            if is_gallery(self._uri):
+                self._gallery = open_gallery(self._uri, None, self._embedding_id)
+                used = {Path(self._uri) / name for name in files_of(self._uri, self._gallery.version)}
+            for file in self._rows_files() - before - used:
+                file.unlink()
+
+
+def write_references(uri: str | Path, references: Sequence[Reference], bundle_id: str, embedding_id: str) -> Gallery:
+    """Begin a gallery anew with these references, as its next version; earlier versions stay readable.
+
+    Raises:
+        GalleryError: there is no reference, or one that is neither genuine nor counterfeit; another writer holds it.
+        OutputError: the place cannot be written, or holds something that is no gallery.
     """
     uri = str(uri)
-    dataset = _open(uri, version)
-    found = (dataset.schema.metadata or {}).get(_EMBEDDING_ID, b"").decode()
-    if embedding_id is not None and found != embedding_id:
-        raise GalleryError(
-            f"{uri}: was built with the bundle embedding {found}, the bundle in use has {embedding_id}; build the "
-            "gallery again with this bundle (jobs/build_gallery.py) or use the bundle it was built with"
-        )
-    return Gallery(uri, dataset.version, found)
+    check_references(uri, references)
+    table = table_of(references, bundle_id, embedding_id)
+    check_place(uri)
+    lock = WriterLock(uri)
+    try:
+        mode = "overwrite" if is_gallery(uri) else "create"
+        gallery = Gallery(uri, lance.write_dataset(table, uri, mode=mode).version, embedding_id)
+        flush(uri, gallery.version)
+    except (OSError, ValueError) as error:
+        raise _unwritable(uri, error) from None
+    finally:
+        lock.release()
+    return gallery
 
 
 def enrolable(table: pa.Table, outcomes: Iterable[Outcome]) -> list[Reference]:
@@ -155,29 +268,8 @@ def enrolable(table: pa.Table, outcomes: Iterable[Outcome]) -> list[Reference]:
     ]
 
 
-def write_references(uri: str | Path, references: Sequence[Reference], bundle_id: str, embedding_id: str) -> Gallery:
-    """Begin a gallery anew with these references, as its next version; earlier versions stay readable.
-
-    Raises:
-        GalleryError: there is no reference, or one that is neither genuine nor counterfeit.
-        OutputError: the place cannot be written, or holds something that is no gallery.
-    """
-    uri = str(uri)
-    _check_references(uri, references)
-    table = _table(references, bundle_id, embedding_id)
-    try:
-        if not _is_gallery(uri) and Path(uri).is_dir() and any(Path(uri).iterdir()):
-            raise OutputError(
-                f"{uri}: exists and is no gallery; wanted a new folder or a gallery to write a version of"
-            )
-        Path(uri).parent.mkdir(parents=True, exist_ok=True)
-        dataset = lance.write_dataset(table, uri, mode="overwrite" if _is_gallery(uri) else "create")
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{uri}: the gallery cannot be written: {str(error).splitlines()[0]}") from None
-    return Gallery(uri, dataset.version, embedding_id)
-
-
-def _check_references(uri: str, references: Sequence[Reference]) -> None:
+def check_references(uri: str, references: Sequence[Reference]) -> None:
+    """Raises GalleryError where there is none, or one that is neither genuine nor counterfeit."""
     if not references:
         raise GalleryError(f"{uri}: no reference to enrol; wanted at least one genuine photograph")
     for reference in references:
@@ -188,85 +280,29 @@ def _check_references(uri: str, references: Sequence[Reference]) -> None:
             )
 
 
-def _open(uri: str, version: int | None) -> lance.LanceDataset:
-    try:
-        return lance.dataset(uri, version=version)
-    except (ValueError, OSError) as error:
-        if not _is_gallery(uri):
-            said = "no gallery there; wanted one that jobs/build_gallery.py wrote"
-        elif version is not None and "not found" in str(error):
-            said = f"has no version {version}; wanted one that was written, or null for the latest"
-        else:
-            said = _damaged(error)
-        raise GalleryError(f"{uri}: {said}") from None
+def check_place(uri: str) -> None:
+    """Raises OutputError where something else than a gallery is there."""
+    if not is_gallery(uri) and not is_free(uri):
+        raise OutputError(f"{uri}: exists and is no gallery; wanted a new folder or a gallery to write a version of")
 
 
-@contextmanager
-def _reading(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        raise GalleryError(f"{uri}: {_damaged(error)}") from None
+def _check_same(reference: Reference, former: dict[str, str]) -> None:
+    """A photograph shows one thing."""
+    wanted = {"product": reference.product, "part": reference.part, "authenticity": str(reference.authenticity)}
+    found = {name: str(former[name]) for name in wanted}
+    if found != wanted:
+        raise EnrolmentError(
+            f"photograph {reference.described.image_id}: is enrolled as {found['authenticity']} {found['product']}, "
+            f"{found['part']}; found it again as {wanted['authenticity']} {wanted['product']}, {wanted['part']}; "
+            f"retire {former['reference_id']} first if that was wrong"
+        )
 
 
-def _damaged(error: Exception) -> str:
-    return f"cannot be read ({str(error).splitlines()[0][:200]}); restore it, use another version or build it again"
+def _check_shape(uri: str, ours: pa.Schema, theirs: pa.Schema) -> None:
+    if ours.field("global").type != theirs.field("global").type:
+        found, wanted = (schema.field("global").type.list_size for schema in (ours, theirs))
+        raise GalleryError(f"{uri}: descriptors of {found} numbers; wanted {wanted}, as the gallery has")
 
 
-def _is_gallery(uri: str) -> bool:
-    return (Path(uri) / "_versions").is_dir()
-
-
-def _table(references: Sequence[Reference], bundle_id: str, embedding_id: str) -> pa.Table:
-    num_descriptor = len(references[0].described.descriptor)
-    now = datetime.datetime.now(datetime.UTC)
-    details = [r.described.details for r in references]
-    flat = np.concatenate([r.described.descriptor for r in references]).astype(np.float16)
-    columns = {
-        "reference_id": pa.array([f"ref-{r.described.image_id[:24]}" for r in references]),
-        "image_id": pa.array([r.described.image_id for r in references]),
-        "product": pa.array([r.product for r in references]),
-        "part": pa.array([r.part for r in references]),
-        "item_id": pa.array([r.item_id for r in references]),
-        "authenticity": pa.array([str(r.authenticity) for r in references]),
-        "global": pa.FixedSizeListArray.from_arrays(pa.array(flat), num_descriptor),
-        "local": _lists([d.local for d in details], pa.float16()),
-        "positions": _lists([d.positions for d in details], pa.float32()),
-        "weights": _lists([d.weights for d in details], pa.float16()),
-        "stride": pa.array([d.stride for d in details], pa.float64()),
-        "frame": pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate([d.frame for d in details])), 4),
-        "surface": pa.array([d.surface for d in details], pa.binary()),
-        "thumbnail": pa.array([r.thumbnail for r in references], pa.binary()),
-        "bundle_id": pa.array([bundle_id] * len(references)),
-        "enrolled_at": pa.array([now] * len(references), pa.timestamp("us", tz="UTC")),
-    }
-    local_dim = str(details[0].local.shape[1]).encode()
-    return pa.table(columns).replace_schema_metadata({_EMBEDDING_ID: embedding_id.encode(), _LOCAL_DIM: local_dim})
-
-
-def _details(row: pa.RecordBatch, local_dim: int) -> Details:
-    """A row as verification wants it."""
-
-    def numbers(name: str) -> np.ndarray:
-        return np.asarray(row.column(name)[0].values)
-
-    weights = numbers("weights")
-    return Details(
-        image_id=row.column("image_id")[0].as_py(),
-        local=numbers("local").reshape(len(weights), local_dim),
-        positions=numbers("positions").reshape(-1, 2),
-        weights=weights,
-        stride=row.column("stride")[0].as_py(),
-        frame=numbers("frame"),
-        surface=row.column("surface")[0].as_py(),
-    )
-
-
-def _lists(arrays: Sequence[np.ndarray], kind: pa.DataType) -> pa.Array:
-    offsets = np.concatenate([[0], np.cumsum([array.size for array in arrays])]).astype(np.int32)
-    values = np.concatenate([array.ravel() for array in arrays])
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, kind))
-
-
-def _matrix(column: pa.FixedSizeListArray) -> np.ndarray:
-    return np.asarray(column.flatten()).reshape(len(column), column.type.list_size)
+def _unwritable(uri: str, error: Exception) -> OutputError:
+    return OutputError(f"{uri}: the gallery cannot be written: {str(error).splitlines()[0][:300]}")

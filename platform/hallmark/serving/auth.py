@@ -31,6 +31,17 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
+class Detail(StrEnum):
+    """How much of a verdict a key sees: whoever forges must not learn what gave the forgery away."""
+
+    FULL = "full"
+    """All of it."""
+    SCORES = "scores"
+    """No matched cues, no residual map, no references."""
+    LABEL = "label"
+    """The verdict, the product and the photograph's quality alone."""
+
+
 class AuthenticationError(HallmarkError):
     """No key, or one that is not known."""
 
@@ -60,14 +71,32 @@ class Key(Config):
     scopes: tuple[Scope, ...] = Field(min_length=1, description="what it allows")
     salt: str = Field(pattern=r"^([0-9a-f]{2})+$", description="hex, of the hash")
     hash: str = Field(pattern=r"^([0-9a-f]{2})+$", description="hex, scrypt of the secret part")
+    detail: Detail = Field(Detail.FULL, description="how much of a verdict it sees")
+    rate_per_minute: int | None = Field(None, ge=1, le=1_000_000, description="requests a minute; null: no limit")
+    daily_quota: int | None = Field(None, ge=1, le=1_000_000_000, description="photographs a day, UTC; null: no limit")
 
 
 class _KeyFile(Config):
     keys: tuple[Key, ...] = ()
 
 
-def add_key(file: Path, name: str, scopes: Sequence[Scope]) -> str:
+def add_key(
+    file: Path,
+    name: str,
+    scopes: Sequence[Scope],
+    detail: Detail = Detail.FULL,
+    rate_per_minute: int | None = None,
+    daily_quota: int | None = None,
+) -> str:
     """Make a key, store its hash and return the token, which cannot be had again.
+
+    Args:
+        file: the key file; made where there is none.
+        name: whose key it is.
+        scopes: what it allows.
+        detail: how much of a verdict it sees.
+        rate_per_minute: requests; None = no limit.
+        daily_quota: photographs a day, UTC; None = no limit.
 
     Raises:
         ConfigError: the name or the scopes are not acceptable, or the file is damaged.
@@ -76,7 +105,16 @@ def add_key(file: Path, name: str, scopes: Sequence[Scope]) -> str:
     secret, salt = secrets.token_urlsafe(32), secrets.token_bytes(16)
     key_id = secrets.token_hex(6)
     try:
-        key = Key(key_id=key_id, name=name, scopes=tuple(scopes), salt=salt.hex(), hash=_hash(secret, salt))
+        key = Key(
+            key_id=key_id,
+            name=name,
+            scopes=tuple(scopes),
+            salt=salt.hex(),
+            hash=_hash(secret, salt),
+            detail=detail,
+            rate_per_minute=rate_per_minute,
+            daily_quota=daily_quota,
+        )
     except ValidationError as error:
         raise ConfigError(f"key: {error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from None
     _write(file, (*read_keys(file), key))
@@ -121,12 +159,22 @@ class KeyRing:
         self._passed: dict[str, str] = {}
 
     def check(self, token: str | None, scope: Scope) -> Key:
-        """The key behind a token.
+        """The key behind a token, if it has the scope.
 
         Raises:
             AuthenticationError: there is no token, or none that is known.
             NotAllowedError: the key lacks the scope.
             KeysUnreadableError: the key file is damaged or not to be read.
+        """
+        key = self.authenticate(token)
+        allow(key, scope)
+        return key
+
+    def authenticate(self, token: str | None) -> Key:
+        """The key behind a token, which takes some 50 ms of computing the first time.
+
+        Raises:
+            AuthenticationError, KeysUnreadableError: as `check`.
         """
         self._refresh()
         key = self._find(token) if token else None
@@ -134,9 +182,17 @@ class KeyRing:
             raise AuthenticationError(
                 "no valid key; wanted the header `Authorization: Bearer <key>` with a key made by `hallmark keys add`"
             )
-        if scope not in key.scopes and Scope.ADMIN not in key.scopes:
-            raise NotAllowedError(f"key {key.key_id} ({key.name}) has no scope {scope}; make one that has")
         return key
+
+    def recall(self, token: str) -> Key | None:
+        """The key behind a token that has passed before; None where it has not, at no expense.
+
+        Raises:
+            KeysUnreadableError: as `check`.
+        """
+        self._refresh()
+        passed = self._passed.get(_fingerprint(token))
+        return None if passed is None else self._keys.get(passed)
 
     def _refresh(self) -> None:
         try:
@@ -151,7 +207,7 @@ class KeyRing:
             raise KeysUnreadableError("the service's keys cannot be read; its log says why") from None
 
     def _find(self, token: str) -> Key | None:
-        fingerprint = hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
+        fingerprint = _fingerprint(token)
         passed = self._passed.get(fingerprint)
         if passed is not None:
             return self._keys.get(passed)
@@ -164,6 +220,20 @@ class KeyRing:
             self._passed.clear()
         self._passed[fingerprint] = key_id
         return key
+
+
+def allow(key: Key, scope: Scope) -> None:
+    """Let a key pass that has the scope.
+
+    Raises:
+        NotAllowedError: it has not.
+    """
+    if scope not in key.scopes and Scope.ADMIN not in key.scopes:
+        raise NotAllowedError(f"key {key.key_id} ({key.name}) has no scope {scope}; make one that has")
+
+
+def _fingerprint(token: str) -> str:
+    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
 def _hash(secret: str, salt: bytes) -> str:

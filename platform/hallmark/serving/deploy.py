@@ -21,18 +21,22 @@ from ray.serve.schema import (
     ServeDeploySchema,
 )
 
-from hallmark.config import load_mapping, validate
-from hallmark.errors import ConfigError, HallmarkError, ResourceError
+from hallmark.config import Config, load_mapping, validate
+from hallmark.errors import ConfigError, HallmarkError, OutputError, ResourceError
 from hallmark.gallery.store import open_gallery
+from hallmark.serving.audit import AuditError, AuditLog
 from hallmark.serving.auth import read_keys
-from hallmark.serving.graph import GraphConfig, LiveConfig
+from hallmark.serving.certificate import read_key
+from hallmark.serving.graph import deployment_name
+from hallmark.serving.settings import CANARY, BundleConfig, GraphConfig, LiveConfig, TrafficConfig
 from hallmark.training.bundle import open_bundle
 from hallmark.verdict.calibration import calibration_of
 
-_PATHS = ("bundle", "gallery", "keys")
+_PATHS = ("bundle", "gallery", "keys", "audit", "certificate_key")
 _GRAPH = "hallmark.serving.graph:build"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_BOUND = ("Retriever", "Verifier")
+_LIVE = ("Retriever", "Verifier")
+"""Stages that take LiveConfig as their `user_config`."""
 
 
 class DeployError(HallmarkError):
@@ -60,7 +64,7 @@ def read_serve_config(path: Path, overrides: Sequence[str] = ()) -> dict[str, An
         if application.get("import_path") == _GRAPH:
             args = load_mapping(None, own, application.get("args", {}))
             _check_application(path, application, args, settings)
-            application["args"] = args | {name: _absolute(args[name]) for name in _PATHS if args.get(name)}
+            application["args"] = _with_absolute_paths(args)
     return settings
 
 
@@ -84,6 +88,15 @@ def _check_keys(path: Path, settings: dict[str, Any]) -> None:
                 )
 
 
+def _with_absolute_paths(args: dict[str, Any]) -> dict[str, Any]:
+    told = args | {name: _absolute(args[name]) for name in _PATHS if args.get(name)}
+    if args.get("canary"):
+        told["canary"] = _with_absolute_paths(args["canary"])
+    if args.get("bundles"):
+        told["bundles"] = [_with_absolute_paths(bundle) for bundle in args["bundles"]]
+    return told
+
+
 def _absolute(place: str) -> str:
     return place if "://" in place else os.path.abspath(place)
 
@@ -98,9 +111,16 @@ def _check_application(path: Path, application: dict[str, Any], args: dict[str, 
         )
     if config.keys is None and not config.anonymous:
         raise ConfigError(f"{path}: {name}.args.keys: missing; wanted a key file, which `hallmark keys add` makes")
+    live: dict[str, type[Config]] = {"Gateway": TrafficConfig}
+    for one in config.served():
+        live |= {deployment_name(stage, one.name): LiveConfig for stage in _LIVE}
+    stages = [*live, *[deployment_name("Enroller", one.name) for one in config.served() if one.name != CANARY]]
     for deployment in application.get("deployments", []):
-        if deployment.get("name") in _BOUND and deployment.get("user_config"):
-            validate(LiveConfig, deployment["user_config"], f"{path}: {deployment['name']}.user_config")
+        told = deployment.get("name")
+        if told not in stages:
+            raise ConfigError(f"{path}: {name}.deployments: found {told!r}; wanted one of {', '.join(stages)}")
+        if deployment.get("user_config"):
+            validate(live.get(told, Config), deployment["user_config"], f"{path}: {told}.user_config")
 
 
 def check_artefacts(settings: dict[str, Any]) -> None:
@@ -109,22 +129,37 @@ def check_artefacts(settings: dict[str, Any]) -> None:
     Raises:
         BundleError, GalleryError: missing, damaged, not calibrated, or not made for each other.
         ConfigError: the key file is damaged, or `decision` contradicts the calibration.
+        CertificateError: the key for certificates is missing or damaged.
+        OutputError: the folder of the audit log cannot be written.
     """
     for application in settings["applications"]:
         if application.get("import_path") == _GRAPH:
-            args = application["args"]
-            bundle = open_bundle(args["bundle"])
-            calibration = calibration_of(bundle)
-            if args.get("keys"):
-                read_keys(Path(args["keys"]))
-            for live in _live_configs(application):
-                live.decision.resolve(calibration)
-                open_gallery(args["gallery"], live.gallery_version, bundle.embedding_id)
+            config = GraphConfig.model_validate(application["args"])
+            if config.keys:
+                read_keys(Path(config.keys))
+            if config.certificate_key:
+                read_key(Path(config.certificate_key))
+            if config.audit:
+                _check_audit(Path(config.audit))
+            for one in config.served():
+                bundle = open_bundle(one.bundle)
+                calibration = calibration_of(bundle)
+                for live in _live_configs(application, one):
+                    live.decision.resolve(calibration)
+                    open_gallery(one.gallery, live.gallery_version, bundle.embedding_id)
 
 
-def _live_configs(application: dict[str, Any]) -> list[LiveConfig]:
-    """What the deployments are told to start with; the defaults where the file says nothing."""
-    told = [part.get("user_config") or {} for part in application.get("deployments", []) if part["name"] in _BOUND]
+def _check_audit(folder: Path) -> None:
+    try:
+        AuditLog(folder).check()
+    except AuditError:
+        raise OutputError(f"args.audit: {folder}: cannot be written; wanted a writable folder, or null") from None
+
+
+def _live_configs(application: dict[str, Any], bundle: BundleConfig) -> list[LiveConfig]:
+    """What the stages of a bundle are told to start with; the defaults where the file says nothing."""
+    stages = [deployment_name(stage, bundle.name) for stage in _LIVE]
+    told = [part.get("user_config") or {} for part in application.get("deployments", []) if part["name"] in stages]
     return [LiveConfig.model_validate(user_config) for user_config in [{}, *told]]
 
 

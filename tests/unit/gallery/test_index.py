@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -185,3 +186,61 @@ def test_versions_have_indexes_of_their_own(written, tmp_path):
     assert GalleryIndex(second).retrieve(unit([1, 0]), 1).product == "z"
     older = GalleryIndex(open_gallery(first.uri, first.version)).retrieve(unit([1, 0]), 1)
     assert (older.product, older.gallery_version) == ("a", first.version)
+
+
+def selected(gallery: Gallery, query: np.ndarray, rows: list[int]) -> dict[int, float]:
+    """What FAISS says of some rows when it is asked for these alone."""
+    index = faiss.IndexFlatIP(gallery.descriptor_dim)
+    index.add(gallery.descriptors())
+    chosen = faiss.SearchParameters(sel=faiss.IDSelectorBatch(np.asarray(rows, dtype=np.int64)))
+    similarity, found = index.search(query[None], len(rows), params=chosen)
+    return {int(row): min(1.0, float(s)) for s, row in zip(similarity[0], found[0], strict=True)}
+
+
+@pytest.mark.parametrize("dim", [2, 6, 8, 12, 37, 576])
+def test_similarities_are_to_the_bit_those_of_a_search_among_a_products_references(written, tmp_path, dim):
+    rng = np.random.default_rng(dim)
+    entries = [(rng.normal(size=dim), "ab"[n % 2], GENUINE if n % 3 else COUNTERFEIT) for n in range(40)]
+    gallery = written(tmp_path, entries)
+    query = unit(rng.normal(size=dim))
+    found = GalleryIndex(gallery).retrieve(query, 40)
+    rows = [row for row, entry in enumerate(entries) if entry[1] == found.product]
+    told = selected(gallery, query, rows)
+    assert {candidate.row: candidate.global_similarity for candidate in found.candidates} == told
+    assert found.global_similarity == max(told.values())
+
+
+def test_products_and_parts_that_are_asked_for_alone(written, tmp_path):
+    rng = np.random.default_rng(0)
+    entries = [(rng.normal(size=5), "abc"[n % 3], GENUINE if n % 4 else COUNTERFEIT) for n in range(30)]
+    gallery = written(tmp_path, entries)
+    index, query = GalleryIndex(gallery), unit(rng.normal(size=5))
+    for product in "abc":
+        alone = written(tmp_path / product, [entry for entry in entries if entry[1] == product])
+        wanted = GalleryIndex(alone).retrieve(query, 6)
+        rows = [row for row, entry in enumerate(entries) if entry[1] == product]
+        for asked in (
+            {"product": product},
+            {"part": f"part-{product}"},
+            {"product": product, "part": f"part-{product}"},
+        ):
+            found = index.retrieve(query, 6, **asked)
+            assert (found.product, found.part, found.global_similarity) == (
+                wanted.product,
+                wanted.part,
+                wanted.global_similarity,
+            )
+            assert [one.row for one in found.candidates] == [rows[one.row] for one in wanted.candidates]
+    for asked in ({"product": "none"}, {"part": "none"}, {"product": "a", "part": "part-b"}):
+        found = index.retrieve(query, 6, **asked)
+        assert (found.product, found.part, found.global_similarity, found.candidates) == (None, None, -1.0, ())
+
+
+def test_an_image_that_must_not_be_found_is_not_however_often_it_is_enrolled(written, tmp_path):
+    gallery = written(tmp_path, [([1, 0.0], "a", GENUINE), ([1, 0.1], "a", GENUINE), ([0, 1.0], "a", GENUINE)])
+    index = GalleryIndex(gallery)
+    image = gallery.metadata().column("image_id")[1].as_py()
+    assert [one.row for one in index.retrieve(unit([1, 0]), 5, image).candidates] == [0, 2]
+    assert index.rank(unit([1, 0]), image).tolist()[1] == -np.inf
+    assert index.relevant("a", GENUINE, image).tolist() == [True, False, True]
+    assert index.relevant("a", COUNTERFEIT).tolist() == [False] * 3

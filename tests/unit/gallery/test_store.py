@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import lance
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from hallmark.data.preprocess import Preprocessing, fit
 from hallmark.data.surface import SurfaceConfig, encode_surface
 from hallmark.data.synthetic import DrawConfig, draw_shot, plan
 from hallmark.errors import GalleryError, OutputError
+from hallmark.gallery.catalogue import Catalogue, Layout, Names
 from hallmark.gallery.store import Gallery, Reference, open_gallery, write_references
 from hallmark.types import Authenticity, Details
 
@@ -141,11 +143,16 @@ def test_members_are_those_of_a_product_part_and_authenticity(tmp_path, referenc
 @settings(max_examples=30, deadline=None)
 @given(items=st.lists(st.integers(0, 4), min_size=1, max_size=14), limit=st.integers(1, 16))
 def test_members_are_of_as_many_items_as_there_are(items, limit):
-    told = Gallery("nowhere", 1, "embedding")
-    names = [str(row) for row in range(len(items))]
-    columns = {"reference_id": names, "item_id": [str(item) for item in items]}
-    columns |= {"product": ["a"] * len(items), "part": ["whole"] * len(items), "authenticity": ["genuine"] * len(items)}
-    told.__dict__["_meta"] = columns  # no store behind it: only the choice of rows matters
+    told = Gallery("nowhere", 1, "embedding")  # no store behind it: only the choice of rows matters
+    columns = {
+        "reference_id": pa.chunked_array([[str(row) for row in range(len(items))]]),
+        "image_id": pa.chunked_array([[""] * len(items)]),
+        "item_id": pa.chunked_array([[str(item) for item in items]]),
+        "product": np.zeros(len(items), np.int32),
+        "part": np.zeros(len(items), np.int32),
+        "genuine": np.ones(len(items), bool),
+    }
+    told.__dict__["catalogue"] = Catalogue(Layout([]), columns, Names(("a",)), Names(("whole",)))
     told.__dict__["details"] = lambda rows: [None] * len(rows)
     chosen = [int(member.reference_id) for member in told.members("a", "whole", GENUINE, limit)]
     assert chosen == sorted(chosen)

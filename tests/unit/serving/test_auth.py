@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hallmark.errors import ConfigError, OutputError
 from hallmark.serving.auth import (
     AuthenticationError,
+    Detail,
     KeyRing,
     KeysUnreadableError,
     NotAllowedError,
@@ -47,6 +48,35 @@ def test_two_keys_of_one_name_differ_in_everything(file):
     assert first.key_id != second.key_id
     assert first.salt != second.salt
     assert first.hash != second.hash
+
+
+def test_a_key_file_without_limits_is_still_read(file):
+    token = add_key(file, "shop", [Scope.VERIFY])
+    content = json.loads(file.read_text())
+    for name in ("detail", "rate_per_minute", "daily_quota"):
+        del content["keys"][0][name]
+    file.write_text(json.dumps(content))
+    key = KeyRing(file).check(token, Scope.VERIFY)
+    assert (key.detail, key.rate_per_minute, key.daily_quota) == (Detail.FULL, None, None)
+    other = KeyRing(file).check(add_key(file, "kiosk", [Scope.VERIFY], Detail.LABEL, 60, 1000), Scope.VERIFY)
+    assert (other.detail, other.rate_per_minute, other.daily_quota) == (Detail.LABEL, 60, 1000)
+
+
+def test_only_a_token_that_has_passed_is_recalled(file):
+    ring, token = KeyRing(file), add_key(file, "shop", [Scope.VERIFY])
+    assert ring.recall(token) is None
+    key = ring.authenticate(token)
+    assert ring.recall(token) == key
+    assert ring.recall(token + "x") is None
+    revoke_key(file, key.key_id)
+    assert ring.recall(token) is None
+
+
+@pytest.mark.parametrize(("limit", "value"), [("rate_per_minute", 0), ("daily_quota", -1), ("rate_per_minute", 2**40)])
+def test_limits_that_make_no_sense_are_named(file, limit, value):
+    with pytest.raises(ConfigError, match=limit):
+        add_key(file, "shop", [Scope.VERIFY], **{limit: value})
+    assert not file.exists()
 
 
 @pytest.mark.parametrize(

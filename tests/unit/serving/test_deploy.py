@@ -12,7 +12,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from hallmark.errors import BundleError, ConfigError, GalleryError
+from hallmark.errors import BundleError, CertificateError, ConfigError, GalleryError, OutputError
 from hallmark.gallery.store import Reference, write_references
 from hallmark.serving.auth import Scope, add_key
 from hallmark.serving.deploy import check_artefacts, read_serve_config
@@ -52,7 +52,8 @@ def gallery_of(make_described):
 def artefacts(tmp_path: Path, bundle, gallery_of) -> dict[str, str]:
     add_key(tmp_path / "keys.json", "shop", [Scope.VERIFY])
     gallery = gallery_of(tmp_path / "g.lance", bundle.embedding_id)
-    return {"bundle": str(bundle.path), "gallery": gallery, "keys": str(tmp_path / "keys.json")}
+    audit = str(tmp_path / "audit")
+    return {"bundle": str(bundle.path), "gallery": gallery, "keys": str(tmp_path / "keys.json"), "audit": audit}
 
 
 def settings_of(file: Path, artefacts: dict[str, str], *overrides: str) -> dict[str, Any]:
@@ -76,6 +77,25 @@ def test_paths_become_absolute_and_overrides_reach_the_application(local):
     assert args["bundle"] == os.path.abspath("b")
     assert args["keys"] == "s3://k/keys.json"
     assert settings["http_options"]["port"] == 9
+
+
+def test_paths_of_several_bundles_and_of_a_canary_become_absolute(local):
+    def several(settings):
+        args = application(settings)["args"]
+        del args["bundle"], args["gallery"]
+        args["bundles"] = [{"name": name, "bundle": f"{name}/bundle", "gallery": f"s3://{name}.lance"} for name in "ab"]
+        application(settings)["deployments"] = [{"name": "Retriever_a"}, {"name": "Enroller_b"}]
+
+    args = read_serve_config(local(several))["applications"][0]["args"]
+    assert [bundle["bundle"] for bundle in args["bundles"]] == [
+        os.path.abspath("a/bundle"),
+        os.path.abspath("b/bundle"),
+    ]
+    assert args["bundles"][1]["gallery"] == "s3://b.lance"
+    change = ["args.canary.bundle=next", "args.canary.gallery=next.lance"]
+    args = read_serve_config(local(), change)["applications"][0]["args"]
+    assert args["canary"]["gallery"] == os.path.abspath("next.lance")
+    assert args["audit"] == os.path.abspath("runs/demo/audit")
 
 
 def test_the_host_is_loopback_unless_told(local):
@@ -115,6 +135,19 @@ def application(settings: dict[str, Any]) -> dict[str, Any]:
             lambda s: application(s)["deployments"][1]["user_config"].update(gallery_version=0),
             "gallery_version: found 0",
         ),
+        (
+            lambda s: application(s)["deployments"][0].update(user_config={"canary_shar": 1}),
+            r"Gateway\.user_config: canary_shar: unknown key; did you mean 'canary_share'",
+        ),
+        (
+            lambda s: application(s)["deployments"][3].update(user_config={"any": 1}),
+            r"Enroller\.user_config: any: unknown key",
+        ),
+        (
+            lambda s: application(s)["deployments"][1].update(name="Retriver"),
+            "found 'Retriver'; wanted one of Gateway, Retriever, Verifier, Enroller",
+        ),
+        (lambda s: application(s)["args"].update(gallery=None), r"hallmark\.args: gallery: missing"),
         (lambda s: s.pop("applications"), "applications: missing"),
         (lambda s: s["http_options"].update(port="many"), r"http_options\.port: found 'many'"),
     ],
@@ -165,6 +198,24 @@ def test_a_damaged_key_file_is_refused(local, artefacts):
     Path(artefacts["keys"]).write_text("torn")
     with pytest.raises(ConfigError, match="is no key file"):
         check_artefacts(settings_of(local(), artefacts))
+
+
+def test_an_audit_log_that_cannot_be_written_is_refused(local, artefacts, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"args\.audit: .*file/audit: cannot be written"):
+        check_artefacts(settings_of(local(), artefacts | {"audit": str(tmp_path / "file" / "audit")}))
+
+
+def test_a_missing_key_for_certificates_is_refused(local, artefacts, tmp_path):
+    with pytest.raises(CertificateError, match=r"none\.pem"):
+        check_artefacts(settings_of(local(), artefacts | {"certificate_key": str(tmp_path / "none.pem")}))
+
+
+def test_a_canarys_artefacts_are_opened_too(local, artefacts, tmp_path):
+    whole = [f"args.canary.bundle={artefacts['bundle']}", f"args.canary.gallery={artefacts['gallery']}"]
+    check_artefacts(settings_of(local(), artefacts, *whole))
+    with pytest.raises(GalleryError, match=r"gone\.lance"):
+        check_artefacts(settings_of(local(), artefacts, whole[0], f"args.canary.gallery={tmp_path}/gone.lance"))
 
 
 def test_live_settings_that_cannot_hold_are_refused(local, artefacts):

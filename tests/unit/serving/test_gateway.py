@@ -2,104 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from pathlib import Path
 
-import httpx
 import pytest
 
 from hallmark.errors import DecodeError
-from hallmark.serving.auth import KeyRing, Scope, add_key
-from hallmark.serving.gateway import NotReadyError, OverloadedError, make_app
-from hallmark.serving.schema import Health, Problem
-from hallmark.types import Quality, Scores, Verdict, VerdictLabel
+from hallmark.serving.auth import Scope
+from hallmark.serving.gateway import PAGE
+from hallmark.serving.stages import NotReadyError, OverloadedError
+from hallmark.types import Verdict
 
 LIMIT = 2_000
 OVERHEAD = 64 * 1024
 PLACE = "/v1/verdicts"
-
-
-class Stages:
-    """A graph that answers, or fails as told; keeps what it was given."""
-
-    def __init__(self):
-        self.error: Exception | None = None
-        self.seen: list[bytes] = []
-
-    async def verdict(self, data: bytes, box: object, request_id: str) -> Verdict:
-        if self.error:
-            raise self.error
-        self.seen.append(data)
-        thresholds = {"threshold_global": 0, "threshold_genuine": 0, "threshold_counterfeit": 0}
-        unknown = dict.fromkeys(
-            ["global_genuine", "global_counterfeit", "match_genuine", "match_counterfeit", "decision"]
-        )
-        return Verdict(
-            verdict=VerdictLabel.NOT_IN_GALLERY,
-            reason="The gallery is empty.",
-            p_genuine=None,
-            product=None,
-            part=None,
-            scores=Scores(global_similarity=-1, **unknown, **thresholds),
-            references=[],
-            cue_pairs=[],
-            quality=Quality(width=1, height=1, sharpness=0, brightness=0, clipped=0),
-            image_id="0",
-            bundle_id="b",
-            gallery_version=1,
-            config_hash="c",
-            request_id=request_id,
-            timings_ms={},
-        )
-
-    async def ready(self) -> Health:
-        if self.error:
-            raise self.error
-        return Health(status="ready", bundle_id="b", gallery_version=1, num_references=2)
-
-
-class Door:
-    """The application and a client of it."""
-
-    def __init__(self, keys: KeyRing | None, token: str | None):
-        self.stages, self.token = Stages(), token
-        self.app = make_app(lambda: self.stages, keys, LIMIT)
-
-    def send(self, method: str, path: str, client: str = "127.0.0.1", anonymous: bool = False, **request):
-        async def sent() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False, client=(client, 1))
-            async with httpx.AsyncClient(transport=transport, base_url="http://hallmark.test") as session:
-                headers = httpx.Headers(request.pop("headers", {}))
-                if self.token and not anonymous and "authorization" not in headers:
-                    headers["authorization"] = f"Bearer {self.token}"
-                return await session.request(method, path, headers=headers, **request)
-
-        return asyncio.run(sent())
-
-    def post(self, **request) -> httpx.Response:
-        return self.send("POST", PLACE, **request)
-
-
-@pytest.fixture
-def door(tmp_path: Path) -> Door:
-    file = tmp_path / "keys.json"
-    token = add_key(file, "shop", [Scope.VERIFY])
-    return Door(KeyRing(file), token)
-
-
 PHOTOGRAPH = {"photograph": ("p.jpg", b"bytes", "image/jpeg")}
-
-
-def is_problem(answer: httpx.Response, status: int) -> Problem:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    told = Problem.model_validate(answer.json())
-    assert told.status == status
-    assert told.instance == answer.headers["x-request-id"] != ""
-    assert told.title
-    assert told.detail
-    return told
 
 
 def test_a_photograph_gets_a_verdict(door):
@@ -107,7 +23,7 @@ def test_a_photograph_gets_a_verdict(door):
     assert answer.status_code == 200
     assert Verdict.model_validate(answer.json()).request_id == "mine-1"
     assert answer.headers["x-request-id"] == "mine-1"
-    assert door.stages.seen == [b"bytes"]
+    assert door.graph.seen == [b"bytes"]
 
 
 @pytest.mark.parametrize("sent", ["", "with space", "x" * 65, "a/b", 'quote"', "ümlaut".encode("latin-1"), b"\xff"])
@@ -135,36 +51,49 @@ def test_request_ids_differ(door):
         "Bearer a b",
     ],
 )
-def test_without_a_valid_key_nothing_is_examined(door, authorization):
+def test_without_a_valid_key_nothing_is_examined(door, authorization, is_problem):
     headers = {} if authorization is None else {"authorization": authorization}
     answer = door.post(files=PHOTOGRAPH, headers=headers, anonymous=True)
     is_problem(answer, 401)
     assert answer.headers["www-authenticate"] == "Bearer"
-    assert door.stages.seen == []
+    assert door.graph.seen == []
 
 
-def test_a_key_of_another_scope_is_not_allowed(door, tmp_path):
-    other = add_key(tmp_path / "keys.json", "curator", [Scope.ENROL])
+def test_a_key_of_another_scope_is_not_allowed(door, is_problem):
+    other = door.add(Scope.ENROL)
     is_problem(door.post(files=PHOTOGRAPH, headers={"authorization": f"Bearer {other}"}), 403)
 
 
-def test_an_unreadable_key_file_is_the_services_fault(door, tmp_path):
+def test_an_unreadable_key_file_is_the_services_fault(door, tmp_path, is_problem):
     (tmp_path / "keys.json").write_text("torn")
     told = is_problem(door.post(files=PHOTOGRAPH), 503)
     assert str(tmp_path) not in told.detail
 
 
 @pytest.mark.parametrize(
-    ("client", "status"), [("127.0.0.1", 200), ("::1", 200), ("10.0.0.7", 403), ("127.0.0.1.evil", 403)]
+    ("client", "headers", "status"),
+    [
+        ("127.0.0.1", {}, 200),
+        ("::1", {}, 200),
+        ("127.0.0.1", {"host": "127.0.0.1:8000"}, 200),
+        ("127.0.0.1", {"host": "[::1]:8000"}, 200),
+        ("127.0.0.1", {"origin": "http://localhost:8000"}, 200),
+        ("10.0.0.7", {}, 403),
+        ("127.0.0.1.evil", {}, 403),
+        ("127.0.0.1", {"host": "evil.test:8000"}, 403),
+        ("127.0.0.1", {"origin": "http://evil.test"}, 403),
+        ("127.0.0.1", {"origin": "http://localhost:9000"}, 403),
+        ("127.0.0.1", {"origin": "null"}, 403),
+    ],
 )
-def test_anonymous_mode_answers_its_own_machine_only(client, status):
-    door = Door(None, None)
-    answer = door.post(files=PHOTOGRAPH, client=client)
+def test_without_keys_it_answers_its_own_machine_and_page_only(make_door, client, headers, status):
+    door = make_door(keys=False)
+    answer = door.post(files=PHOTOGRAPH, client=client, headers=headers)
     assert answer.status_code == status
-    assert len(door.stages.seen) == (status == 200)
+    assert len(door.graph.seen) == (status == 200)
 
 
-def test_unknown_places_and_methods(door):
+def test_unknown_places_and_methods(door, is_problem):
     is_problem(door.send("GET", "/v1/nothing"), 404)
     answer = door.send("GET", PLACE)
     is_problem(answer, 405)
@@ -172,10 +101,10 @@ def test_unknown_places_and_methods(door):
     is_problem(door.send("DELETE", "/healthz"), 405)
 
 
-def test_health_needs_no_key_and_readiness_tells(door):
+def test_health_needs_no_key_and_readiness_tells(door, is_problem):
     assert door.send("GET", "/healthz", anonymous=True).json()["status"] == "ok"
     assert door.send("GET", "/readyz", anonymous=True).json()["num_references"] == 2
-    door.stages.error = NotReadyError("the gallery is loading")
+    door.graph.error = NotReadyError("the gallery is loading")
     assert door.send("GET", "/healthz", anonymous=True).status_code == 200
     answer = door.send("GET", "/readyz", anonymous=True)
     assert is_problem(answer, 503).detail == "the gallery is loading"
@@ -194,15 +123,15 @@ def test_health_needs_no_key_and_readiness_tells(door):
         (NotReadyError("loading"), 503, None),
     ],
 )
-def test_what_a_stage_refuses_is_passed_on(door, error, status, reason):
-    door.stages.error = error
+def test_what_a_stage_refuses_is_passed_on(door, error, status, reason, is_problem):
+    door.graph.error = error
     answer = door.post(files=PHOTOGRAPH)
     assert is_problem(answer, status).reason == reason
     assert ("retry-after" in answer.headers) == (status in (429, 503))
 
 
-def test_a_fault_of_the_service_tells_nothing_and_is_logged(door, caplog):
-    door.stages.error = RuntimeError("secret path /srv/x")
+def test_a_fault_of_the_service_tells_nothing_and_is_logged(door, caplog, is_problem):
+    door.graph.error = RuntimeError("secret path /srv/x")
     with caplog.at_level(logging.ERROR):
         told = is_problem(door.post(files=PHOTOGRAPH), 500)
     assert "secret" not in told.detail
@@ -211,17 +140,47 @@ def test_a_fault_of_the_service_tells_nothing_and_is_logged(door, caplog):
 
 
 @pytest.mark.parametrize("announced", [True, False])
-def test_a_body_over_the_limit_is_refused(door, announced):
-    async def pieces():
-        yield b'--x\r\nContent-Disposition: form-data; name="photograph"; filename="p.jpg"\r\n\r\n'
-        for _ in range(80):
-            yield b"x" * 1024
+def test_a_body_over_the_limit_is_refused(door, announced, is_problem):
+    most = 8 * LIMIT + OVERHEAD
 
-    content = b"x" * (LIMIT + OVERHEAD + 1) if announced else pieces()
+    async def pieces():
+        for _ in range(3):
+            yield b'--x\r\nContent-Disposition: form-data; name="box"\r\n\r\n' + b"x" * 60_000 + b"\r\n"
+
+    content = b"x" * (most + 1) if announced else pieces()
     answer = door.post(content=content, headers={"content-type": "multipart/form-data; boundary=x"})
     told = is_problem(answer, 413)
-    assert str(LIMIT + OVERHEAD) in told.detail
-    assert door.stages.seen == []
+    assert str(most) in told.detail
+    assert door.graph.seen == []
+
+
+def test_a_photograph_over_the_limit_is_refused_as_it_comes_in(door, is_problem):
+    told = is_problem(door.post(files={"photograph": ("p.jpg", b"x" * (LIMIT + 1))}), 413)
+    assert told.reason == "too_many_bytes"
+    assert str(LIMIT) in told.detail
+    assert door.post(files={"photograph": ("p.jpg", b"x" * LIMIT)}).status_code == 200
+    assert [len(data) for data in door.graph.seen] == [LIMIT]
+
+
+def test_the_limit_is_that_of_the_place(door, is_problem):
+    many = [("photograph", (f"{place}.jpg", b"x" * 1_900)) for place in range(32)]
+    fields = {"product": "a", "authenticity": "genuine"}
+    assert door.post("/v1/references", files=many, data=fields).status_code == 201
+    told = is_problem(door.send("DELETE", "/v1/references/x", content=b"x" * (OVERHEAD + 1)), 413)
+    assert str(OVERHEAD) in told.detail
+
+
+def test_whoever_may_not_come_in_is_told_before_the_body_is_read(door, is_problem):
+    read = []
+
+    async def pieces():
+        for _ in range(5):
+            read.append(1)
+            yield b"x" * 1_000
+
+    kind = {"content-type": "multipart/form-data; boundary=x", "authorization": "Bearer wrong"}
+    is_problem(door.post(content=pieces(), headers=kind), 401)
+    assert not read
 
 
 def form(*parts: bytes, boundary: bytes = b"B") -> bytes:
@@ -244,7 +203,10 @@ NASTY = {
     "torn": (form(FILE)[:-12], MULTIPART, {200, 400, 422}),
     "torn in a header": (b"--B\r\nContent-Dispo", MULTIPART, {400, 422}),
     "text field": (form(TEXT), MULTIPART, {422}),
-    "two files": (form(FILE, FILE), MULTIPART, {422}),
+    "nine files": (form(*[FILE] * 9), MULTIPART, {422}),
+    "text beside a file": (form(FILE, TEXT), MULTIPART, {422}),
+    "an unknown field": (form(FILE, TEXT.replace(b"photograph", b"boxx")), MULTIPART, {422}),
+    "a file as box": (form(FILE, FILE.replace(b"photograph", b"box")), MULTIPART, {422}),
     "file and text": (form(FILE, TEXT), MULTIPART, {422}),
     "other field": (form(FILE.replace(b'"photograph"', b'"photo"')), MULTIPART, {422}),
     "no name": (form(b"Content-Disposition: form-data\r\n\r\nx"), MULTIPART, {400, 422}),
@@ -262,7 +224,7 @@ NASTY = {
 
 
 @pytest.mark.parametrize("name", NASTY)
-def test_nasty_bodies_are_refused_by_a_problem_document(door, name):
+def test_nasty_bodies_are_refused_by_a_problem_document(door, name, is_problem):
     content, kind, wanted = NASTY[name]
     answer = door.post(content=content, headers={"content-type": kind} if kind else {})
     assert answer.status_code in wanted, answer.text
@@ -279,21 +241,21 @@ def test_a_bad_charset_around_a_text_field_is_no_fault_of_the_service(door):
 
 
 @pytest.mark.parametrize("length", ["-1", "many", "1e3", "9" * 40, "", "+5", "٣".encode()])
-def test_an_odd_content_length_is_refused(door, length):
+def test_an_odd_content_length_is_refused(door, length, is_problem):
     answer = door.post(content=b"x", headers={"content-length": length, "content-type": MULTIPART})
     is_problem(answer, 400)
 
 
 def test_an_empty_file_reaches_the_decoder(door):
     door.post(files={"photograph": ("p.jpg", b"")})
-    assert door.stages.seen == [b""]
+    assert door.graph.seen == [b""]
 
 
 def test_no_key_and_no_token_reaches_the_log(door, caplog):
     with caplog.at_level(logging.DEBUG):
         door.post(files=PHOTOGRAPH)
         door.post(files=PHOTOGRAPH, headers={"authorization": "Bearer hallmark_000000000000_wrongsecret"})
-        door.stages.error = RuntimeError("boom")
+        door.graph.error = RuntimeError("boom")
         door.post(files=PHOTOGRAPH)
     assert door.token not in caplog.text
     assert door.token.split("_", 2)[2] not in caplog.text
@@ -304,3 +266,35 @@ def test_the_documentation_needs_no_outside_address(door):
     page = door.send("GET", "/docs", anonymous=True)
     assert page.status_code == 200
     assert "https://" not in page.text
+
+
+def test_the_page_comes_with_a_strict_policy(door):
+    for place in ("/", "/page/page.js", "/page/icon.svg"):
+        answer = door.send("GET", place, anonymous=True)
+        assert answer.status_code == 200, place
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+    assert door.send("GET", "/", anonymous=True).text == (PAGE / "index.html").read_text()
+
+
+@pytest.mark.parametrize("path", ["/page/none.js", "/page/../gateway.py", "/page/%2e%2e/gateway.py", "/page/"])
+def test_nothing_but_the_page_is_served(door, path):
+    answer = door.send("GET", path, anonymous=True)
+    assert answer.status_code in (404, 405)
+    assert "import" not in answer.text
+
+
+def test_answers_are_kept_by_nobody(door):
+    answer = door.post(files=PHOTOGRAPH)
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+
+
+def test_a_place_of_two_methods_names_both(door, is_problem):
+    answer = door.send("PATCH", "/v1/references")
+    is_problem(answer, 405)
+    assert answer.headers["allow"] == "GET, POST"

@@ -14,8 +14,9 @@ from PIL import Image
 
 from hallmark.gallery.describe import Describer
 from hallmark.gallery.index import GalleryIndex
-from hallmark.gallery.store import Reference, write_references
+from hallmark.gallery.store import GalleryWriter, Reference, write_references
 from hallmark.types import Authenticity, Retrieved, VerdictLabel
+from hallmark.verdict import comparison as compared
 from hallmark.verdict.comparison import Comparison, Examiner
 from hallmark.verdict.gates import QualityGate
 from hallmark.verdict.template import VerificationConfig
@@ -38,6 +39,12 @@ class Shelf:
     def members(self, product, part, authenticity, limit):
         self.asked[product, part, authenticity] += 1
         return self._sides[authenticity][:limit]
+
+    def member_ids(self, product, part, authenticity, limit):
+        return [member.reference_id for member in self._sides[authenticity][:limit]]
+
+    def follow(self, older):
+        self.asked["follow"] += 1
 
 
 @pytest.fixture
@@ -75,6 +82,47 @@ def test_parts_have_templates_of_their_own(studio, shelf, genuine):
     assert comparison.template("a", "apple").kind == "none"
     assert comparison.template("a", "whole").kind == "homography"
     assert comparison.template("a", "apple") is comparison.template("a", "apple")
+
+
+def test_a_template_is_kept_where_its_members_are_the_same(shelf, genuine, counterfeit):
+    comparison = Comparison(shelf, 0.5, VerificationConfig())
+    made = comparison.template("a", "whole")
+    same = Shelf(genuine[:4], counterfeit)
+    after = comparison.updated(same)
+    assert after.template("a", "whole") is made
+    assert same.asked == {"follow": 1}
+    # Asked for in none of the versions between, it is kept all the same.
+    assert after.updated(Shelf(genuine[:4], counterfeit)).updated(shelf).template("a", "whole") is made
+    for others in (Shelf(genuine[:3], counterfeit), Shelf(genuine[:4]), Shelf(genuine[1:5], counterfeit)):
+        fresh = after.updated(others).template("a", "whole")
+        assert fresh is not made
+        assert [placed.member for placed in fresh.genuine] == others.members("a", "whole", GENUINE, 12)
+    assert comparison.template("a", "whole") is made
+
+
+def test_rows_of_another_version_are_not_confused(studio, genuine):
+    """The row that one version has for a reference is another's in the next."""
+    comparison = Comparison(Shelf(genuine[:4]), 0.5, VerificationConfig())
+    query = studio.described(studio.photographed("genuine", 100))
+    comparison.evidence(query, studio.retrieved(genuine[:4]))
+    fewer = Shelf(genuine[1:4])
+    found = studio.retrieved(genuine[1:4])
+    updated = comparison.updated(fewer).evidence(query, found)
+    anew = Comparison(fewer, 0.5, VerificationConfig()).evidence(query, found)
+    assert updated.features() == anew.features()
+    assert updated.cue_pairs == anew.cue_pairs
+    assert updated.residual_map == anew.residual_map
+
+
+def test_no_more_templates_are_kept_than_there_is_room_for(shelf, monkeypatch):
+    monkeypatch.setattr(compared, "_TEMPLATES", 3)
+    comparison = Comparison(shelf, 0.5, VerificationConfig())
+    made = {part: comparison.template("a", part) for part in "pqrst"}
+    assert comparison.template("a", "r") is made["r"]
+    comparison.template("a", "u")
+    assert comparison.template("a", "r") is made["r"]
+    assert comparison.template("a", "s") is not made["s"]
+    assert len(comparison._templates) == 3
 
 
 @pytest.fixture
@@ -308,3 +356,38 @@ def test_descriptors_that_are_not_finite_are_never_judged(describer, enrolled, c
     assert verdict.verdict in (VerdictLabel.INCONCLUSIVE, VerdictLabel.NOT_IN_GALLERY)
     if where == "local":
         assert verdict.verdict == VerdictLabel.INCONCLUSIVE
+
+
+def test_verdicts_of_an_updated_examiner_are_those_of_a_new_one(describer, calibration, studio, photograph, tmp_path):
+    """Over enrolment, retirement and rollback, to the bit."""
+
+    def reference(kind: str, seed: int, side=GENUINE, product: str = "a") -> Reference:
+        shot = studio.shot(studio.label(kind, product), seed)
+        data = encoded(np.repeat(shot[:, :, None], 3, axis=2))
+        return Reference(describer.describe([describer.read(data)])[0], product, "whole", f"i{seed}", side, b"")
+
+    queries = [describer.describe([describer.read(photograph(kind, 100))])[0] for kind in ("genuine", "counterfeit")]
+    with GalleryWriter(tmp_path / "g.lance", "bundle", "embedding") as writer:
+        first, names = writer.enrol([reference("genuine", seed) for seed in range(4)])
+        index, examiner = GalleryIndex(first), Examiner(first, calibration, "bundle")
+        changes = [
+            lambda: first,
+            lambda: writer.enrol([reference("leaf", 7, product="b")])[0],
+            lambda: writer.retire(names[:1]),
+            lambda: writer.enrol([reference("counterfeit", 50, COUNTERFEIT), reference("genuine", 8)])[0],
+            lambda: writer.rollback(first.version),
+            lambda: writer.retire(names[1:3]),
+        ]
+        templates = []
+        for change in changes:
+            gallery = change()
+            index, examiner = index.updated(gallery), examiner.updated(gallery)
+            for query in queries:
+                found = GalleryIndex(gallery).retrieve(query.descriptor, 5)
+                assert index.retrieve(query.descriptor, 5) == found
+                anew = Examiner(gallery, calibration, "bundle").examine(query, found)
+                assert examiner.examine(query, found) == anew
+                assert examiner.examine(query, found).model_dump_json() == anew.model_dump_json()
+            templates.append(examiner._comparison.template("a", "whole"))
+    assert templates[0] is templates[1]
+    assert len({id(template) for template in templates}) == 5
