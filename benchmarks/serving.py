@@ -31,6 +31,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 import torch
+import uvicorn
+from fastapi import FastAPI, UploadFile
 from verification import drawn_rows, random_bundle
 
 from hallmark.cluster import PrivateCluster
@@ -137,9 +139,6 @@ def _read(engine: Engine, batch: Sequence[bytes]) -> list:
 
 def serve_plainly(folder: Path, port: int) -> None:
     """A plain application around the same functions; returns when it is ended from outside."""
-    import uvicorn
-    from fastapi import FastAPI, UploadFile
-
     engine, app = Engine(folder), FastAPI()
 
     @app.post("/v1/verdicts")

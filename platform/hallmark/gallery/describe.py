@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from time import perf_counter
 
 import cv2
@@ -62,11 +63,13 @@ class Outcome:
 
 
 class Describer:
-    """A bundle's network on a device, from encoded bytes to descriptors."""
+    """A bundle's network on a device, from encoded bytes to descriptors; safe to share between threads."""
 
     def __init__(self, bundle: Bundle, device: torch.device | str = "cpu"):
         self._input, self._device = bundle.input, torch.device(device)
         self._method = bundle.build_method(device)
+        # The backbone keeps what its layers say until the end of a pass: one pass at a time.
+        self._turn = Lock()
 
     def read(self, data: bytes, box: Box | None = None, thumbnail: bool = True) -> Photograph:
         """Decode and prepare one photograph.
@@ -102,7 +105,7 @@ class Describer:
         if not photographs:
             return []
         images = torch.from_numpy(np.stack([photograph.prepared for photograph in photographs])).to(self._device)
-        with torch.inference_mode():
+        with self._turn, torch.inference_mode():
             embedding = self._method.embed(normalise(images, self._input.preprocessing))
         columns = (embedding.descriptor, embedding.local, embedding.positions, embedding.weights)
         rows = zip(photographs, *(column.float().cpu().numpy() for column in columns), strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,9 @@ from hallmark.data.preprocess import to_photograph
 from hallmark.data.surface import decode_surface
 from hallmark.errors import DataError, DecodeError
 from hallmark.gallery.describe import Describer, Located, describe_located
+from hallmark.methods.fod import FoD
+from hallmark.nets.backbone import BackboneConfig
+from hallmark.training.bundle import write_bundle
 
 
 def encoded(seed: int, width: int = 90, height: int = 70, kind: str = "PNG") -> bytes:
@@ -65,6 +69,20 @@ def test_a_photograph_is_described_the_same_alone_or_in_a_batch(describer):
     assert not np.allclose(together[0].descriptor, together[1].descriptor, atol=1e-4)
     turned = describer.describe(photographs[::-1])[::-1]
     assert np.allclose([f.descriptor for f in turned], [f.descriptor for f in together], atol=1e-5)
+
+
+def test_threads_that_describe_at_once_do_not_disturb_each_other(tiny_run, tmp_path):
+    # A transformer: the input of its last attention is kept aside during a pass.
+    transformer = BackboneConfig(name="test_vit", pretrained=False)
+    run = tiny_run.model_copy(update={"method": tiny_run.method.model_copy(update={"backbone": transformer})})
+    describer = Describer(write_bundle(tmp_path / "bundle", FoD(run.method).state_dict(), run, ["a"], {}, {}))
+    photographs = [describer.read(encoded(seed)) for seed in range(4)]
+    alone = [describer.describe([photograph])[0] for photograph in photographs]
+    with ThreadPoolExecutor(4) as threads:
+        at_once = list(threads.map(lambda number: describer.describe([photographs[number % 4]])[0], range(200)))
+    for number, found in enumerate(at_once):
+        assert np.array_equal(found.descriptor, alone[number % 4].descriptor)
+        assert np.array_equal(found.details.positions, alone[number % 4].details.positions)
 
 
 def test_nothing_is_described_as_nothing(describer):
