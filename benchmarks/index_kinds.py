@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--references", type=int, default=100_000, help="(%(default)s)")
     parser.add_argument("--per-product", type=int, default=500, help="references of a product (%(default)s)")
     parser.add_argument("--dim", type=int, default=2176, help="of a descriptor (%(default)s)")
+    parser.add_argument("--rotated", action="store_true", help="OPQ too: its training takes many minutes")
     arguments = parser.parse_args()
     drawn = Drawn(max(2, arguments.references // arguments.per_product), arguments.dim, seed=0)
     rng = np.random.default_rng(1)
@@ -42,10 +43,11 @@ def main() -> None:
     kinds = {
         f"IVF{lists},SQ8": ("nprobe", (8, 32, 128)),
         f"IVF{lists},PQ64": ("nprobe", (8, 32, 128)),
-        f"OPQ64,IVF{lists},PQ64": ("nprobe", (8, 32, 128)),
         f"IVF{lists},RaBitQ": ("nprobe", (8, 32, 128)),
         "HNSW32,SQ8": ("efSearch", (256, 512)),
     }
+    if arguments.rotated:
+        kinds[f"OPQ64,IVF{lists},PQ64"] = ("nprobe", (8, 32, 128))
     figures = {}
     print(f"{'kind':>22} {'':>14} {'recall':>7} {'ms':>7} {'bytes':>7} {'train s':>8} {'add s':>7}")
     for kind, (knob, values) in kinds.items():

@@ -137,7 +137,7 @@ class Retriever:
         current = self._follower.refresh().gallery.version
         return VersionsAnswer(current=current, versions=versions(self._source.gallery, _VERSIONS_TOLD))
 
-    @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.005)
+    @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.005, max_concurrent_batches=2)
     async def _describe(self, photographs: list[Photograph]) -> list[Described]:
         return await asyncio.to_thread(self._describer.describe, photographs)
 
