@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Protocol
 
+from threadpoolctl import threadpool_limits
+
 from hallmark.errors import DecodeError, GalleryError
 from hallmark.types import Authenticity, Candidate, Described, Details, Member, Retrieved, Verdict
 from hallmark.verdict.calibration import Calibration
@@ -125,6 +127,8 @@ class Examiner:
     """Verdicts against one gallery version: evaluation and serving both come here."""
 
     def __init__(self, references: References, calibration: Calibration, bundle_id: str):
+        # Matrices here are small: more threads are no faster, and while they wait they keep cores from the network.
+        threadpool_limits(1, user_api="blas")
         self._calibration, self._bundle_id = calibration, bundle_id
         self._comparison = Comparison(references, calibration.threshold_match, calibration.verification)
 
