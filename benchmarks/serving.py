@@ -203,7 +203,7 @@ def served(folder: Path, port: int, overrides: Sequence[str]) -> Iterator[tuple[
     keys = folder / "keys.json"
     token = add_key(keys, "benchmark", [Scope.VERIFY])
     settings = [f"args.bundle={folder / 'bundle'}", f"args.gallery={folder / 'gallery.lance'}", f"args.keys={keys}"]
-    settings += [f"http_options.port={port}", *overrides]
+    settings += [f"http_options.port={port}", f"args.threads={torch.get_num_threads()}", *overrides]
     command = [sys.executable, "jobs/deploy.py", "--config", "serve_configs/local.yaml"]
     command += [part for setting in settings for part in ("--set", setting)]
     with PrivateCluster(num_cpus=8, object_store_bytes=300_000_000) as cluster:
@@ -241,13 +241,16 @@ def measure(url: str, token: str, photographs: Sequence[bytes], seconds: float, 
 
 def main() -> None:
     arguments = _arguments()
+    if os.environ.get("OMP_WAIT_POLICY") != "PASSIVE":
+        # As the served network has it; it counts from the start of a process.
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"OMP_WAIT_POLICY": "PASSIVE"})
     folder = arguments.work.resolve()
     if arguments.plain:
         serve_plainly(folder, arguments.plain)
         return
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(arguments.threads)
-    # For the plain application and the deployments, which read it when they start.
+    # For the plain application, which reads it when it starts.
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
     photographs = prepare(folder)
     told = {"bare loop": bare_loop(folder, photographs, arguments.seconds)}

@@ -43,6 +43,21 @@ class Photograph:
 
 
 @dataclass(frozen=True)
+class Embedded:
+    """What the network says of one photograph; see `methods.base.Embedding`."""
+
+    descriptor: np.ndarray
+    """(D,) float32, unit norm."""
+    local: np.ndarray
+    """(T, l) float32."""
+    positions: np.ndarray
+    """(T, 2) float32."""
+    weights: np.ndarray
+    """(T,) float32; 0 is padding."""
+    stride: float
+
+
+@dataclass(frozen=True)
 class Located:
     """Where a photograph is, and where in it the product is."""
 
@@ -102,41 +117,38 @@ class Describer:
 
     def describe(self, photographs: Sequence[Photograph]) -> list[Described]:
         """Descriptors of a batch; each is that of the photograph alone up to rounding."""
+        return [self.detail(*pair) for pair in zip(photographs, self.embed(photographs), strict=True)]
+
+    def embed(self, photographs: Sequence[Photograph]) -> list[Embedded]:
+        """The first half of `describe`: one pass of the network over a batch."""
         if not photographs:
             return []
         images = torch.from_numpy(np.stack([photograph.prepared for photograph in photographs])).to(self._device)
         with self._turn, torch.inference_mode():
             embedding = self._method.embed(normalise(images, self._input.preprocessing))
         columns = (embedding.descriptor, embedding.local, embedding.positions, embedding.weights)
-        rows = zip(photographs, *(column.float().cpu().numpy() for column in columns), strict=True)
-        return [self._described(*row, stride=embedding.stride) for row in rows]
+        rows = zip(*(column.float().cpu().numpy() for column in columns), strict=True)
+        return [Embedded(*row, stride=embedding.stride) for row in rows]
 
-    def _described(
-        self,
-        photograph: Photograph,
-        descriptor: np.ndarray,
-        local: np.ndarray,
-        positions: np.ndarray,
-        weights: np.ndarray,
-        stride: float,
-    ) -> Described:
+    def detail(self, photograph: Photograph, embedded: Embedded) -> Described:
+        """The second half of `describe`, of one photograph: what is kept of its cues and its surface."""
         config, quality = self._input.preprocessing, photograph.quality
-        there = weights > 0
-        local, positions, weights = local[there], positions[there], weights[there]
+        there = embedded.weights > 0
+        local, positions, weights = embedded.local[there], embedded.positions[there], embedded.weights[there]
         surface = encode_surface(photograph.surface, config.surface)
-        texture = contrast(photograph.surface, positions, stride) >= config.surface.least_contrast
+        texture = contrast(photograph.surface, positions, embedded.stride) >= config.surface.least_contrast
         details = Details(
             image_id=photograph.image_id,
             local=local.astype(np.float16),
             positions=positions,
             weights=np.where(texture, weights, 0.0).astype(np.float16),
-            stride=stride,
+            stride=embedded.stride,
             frame=input_frame(quality.width, quality.height, config, photograph.box),
             surface=surface,
             # As they will be found on the stored surface, which compression has changed.
             keypoints=find_keypoints(decode_surface(surface)),
         )
-        return Described(photograph.image_id, descriptor, details, quality)
+        return Described(photograph.image_id, embedded.descriptor, details, quality)
 
 
 def located(table: pa.Table) -> list[Located]:

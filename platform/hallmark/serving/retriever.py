@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from ray import serve
 
 from hallmark.data.decode import decode
 from hallmark.data.preprocess import Box
 from hallmark.errors import HallmarkError
-from hallmark.gallery.describe import Describer, Photograph
+from hallmark.gallery.describe import Describer, Embedded, Photograph
 from hallmark.gallery.store import Gallery, open_gallery, versions
 from hallmark.serving.following import Follower
 from hallmark.serving.overlays import matches_png, photograph_jpeg, residual_png
@@ -35,12 +37,14 @@ class Retriever:
 
     def __init__(self, bundle: dict[str, Any], settings: dict[str, Any]):
         config, served = GraphConfig.model_validate(settings), BundleConfig.model_validate(bundle)
+        if config.threads is not None:
+            torch.set_num_threads((os.cpu_count() or 1) if config.threads == "all" else config.threads)
         self._bundle = open_bundle(served.bundle)
         self._source = Source.of(served, self._bundle)
         self._calibration = calibration_of(self._bundle)
         self._describer = Describer(self._bundle, config.device)
-        self._describe.set_max_batch_size(config.batch_size)
-        self._describe.set_batch_wait_timeout_s(config.batch_wait_s)
+        self._embed.set_max_batch_size(config.batch_size)
+        self._embed.set_batch_wait_timeout_s(config.batch_wait_s)
         self._probe = self._describer.describe([_probe(self._bundle)])[0].descriptor
         self._follower = Follower(served.gallery, self._bundle.embedding_id, config.index, config.device)
         self._in_force = self._calibration
@@ -80,7 +84,7 @@ class Retriever:
         if alone:
             (described,) = await asyncio.to_thread(self._describer.describe, [photograph])
         else:
-            described = await self._describe(photograph)
+            described = await self._described(photograph)
         embedded = perf_counter()
         index, num_candidates = self._follower.index, self._in_force.num_candidates
         retrieved = index.retrieve(described.descriptor, num_candidates, product=product)
@@ -97,7 +101,7 @@ class Retriever:
             photograph = await asyncio.to_thread(self._describer.read, data)
         except HallmarkError as error:
             return Entry(file, "", self._source, None, b"", error)
-        described = await self._describe(photograph)
+        described = await self._described(photograph)
         # Keypoints are found again on the stored surface; they need not travel.
         described = replace(described, details=replace(described.details, keypoints=None))
         return Entry(file, described.image_id, self._source, described, photograph.thumbnail, None)
@@ -138,8 +142,13 @@ class Retriever:
         return VersionsAnswer(current=current, versions=versions(self._source.gallery, _VERSIONS_TOLD))
 
     @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.005, max_concurrent_batches=2)
-    async def _describe(self, photographs: list[Photograph]) -> list[Described]:
-        return await asyncio.to_thread(self._describer.describe, photographs)
+    async def _embed(self, photographs: list[Photograph]) -> list[Embedded]:
+        return await asyncio.to_thread(self._describer.embed, photographs)
+
+    async def _described(self, photograph: Photograph) -> Described:
+        # Details are a matter of one photograph: the network goes on with the next batch meanwhile.
+        embedded = await self._embed(photograph)
+        return await asyncio.to_thread(self._describer.detail, photograph, embedded)
 
     def _gallery(self, version: int) -> Gallery:
         gallery = self._follower.index.gallery

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -56,6 +56,11 @@ class GraphConfig(Config):
     )
     issuer: str = Field("hallmark", min_length=1, max_length=120, description="who signs, in words, for certificates")
     device: str = Field("cpu", pattern=r"^(cpu|cuda)$", description="where the network runs, and the index")
+    threads: Annotated[int, Field(ge=1)] | Literal["all"] | None = Field(
+        None,
+        description="processor threads of the network in each Retriever: a number, or all cores of the machine; null: as Ray "
+        "sets them, by the num_cpus of ray_actor_options",
+    )
     index: IndexConfig = IndexConfig()
     batch_size: int = Field(
         8,

@@ -85,7 +85,7 @@ class OneByOne:
 
     async def __call__(self, photograph):
         self.batches += 1
-        return self.describer.describe([photograph])[0]
+        return self.describer.embed([photograph])[0]
 
 
 class Handle:
@@ -113,11 +113,11 @@ def _sent(message):
 @pytest.fixture
 def stages(uri, bundle, live, monkeypatch):
     """Retriever, Verifier and Enroller."""
-    monkeypatch.setattr(Retriever.func_or_class, "_describe", OneByOne())
+    monkeypatch.setattr(Retriever.func_or_class, "_embed", OneByOne())
     one = BundleConfig(bundle=str(bundle.path), gallery=uri).model_dump(mode="json")
     settings = GraphConfig(bundle=str(bundle.path), gallery=uri, anonymous=True).model_dump(mode="json")
     retriever, verifier = Retriever.func_or_class(one, settings), Verifier.func_or_class(one)
-    retriever._describe.describer = retriever._describer
+    retriever._embed.describer = retriever._describer
     for stage in (retriever, verifier):
         stage.reconfigure(live)
     enroller = Enroller.func_or_class(one, settings)
@@ -164,10 +164,10 @@ def test_a_verdict_is_that_of_evaluation_to_the_bit(graph, alone, bundle, uri):
 
 def test_what_is_certified_is_described_in_no_batch(graph, alone, stages):
     (one,) = ask(graph, picture(10), single=True).photographs
-    assert stages[0]._describe.batches == 0
+    assert stages[0]._embed.batches == 0
     assert one.verdict.model_dump(exclude=OWN) == alone(picture(10))[0].model_dump(exclude=OWN)
     ask(graph, picture(10))
-    assert stages[0]._describe.batches == 1
+    assert stages[0]._embed.batches == 1
 
 
 def test_an_item_is_fused_as_evaluation_does(graph, alone, bundle):
