@@ -33,8 +33,9 @@ T = TypeVar("T")
 class Client(Exchange):
     """The service, as plain calls; safe to share between threads.
 
-    A call that the service refuses for now (429, 503) is made again after the time it names; one that got no answer is
-    made again where that does no harm. Everything that fails in the end raises `hallmark.errors.ServiceError`.
+    A call that the service refuses for now (429, 503) is made again after the time it names; one that got no answer,
+    or the error of a proxy in its place, is made again where that does no harm. Everything that fails in the end
+    raises `hallmark.errors.ServiceError`.
 
     Args:
         url: of the service, such as http://127.0.0.1:8000.

@@ -99,7 +99,8 @@ class Exchange:
         error = _problem(answer)
         # A refusal for lack of readiness says nothing of what a proxy has done with the request before.
         may_repeat = answer.status_code == HTTPStatus.TOO_MANY_REQUESTS or call.repeatable
-        if answer.status_code not in _REFUSED or not may_repeat or attempt >= self._retries:
+        passes = answer.status_code in _REFUSED or _never_answered(answer)
+        if not passes or not may_repeat or attempt >= self._retries:
             raise error
         pause = _backoff(attempt) if error.retry_after is None else error.retry_after
         if pause > self._longest_wait:
@@ -262,6 +263,12 @@ def _problem(answer: httpx.Response) -> ServiceError:
         _retry_after(answer.headers.get("retry-after")),
         None if request_id is None else str(request_id),
     )
+
+
+def _never_answered(answer: httpx.Response) -> bool:
+    """Whether a proxy speaks for a service that ended before it answered: its own errors are problem documents."""
+    ours = answer.headers.get("content-type", "").startswith("application/problem+json")
+    return answer.is_server_error and not ours
 
 
 def _retry_after(header: str | None) -> float | None:

@@ -260,10 +260,10 @@ def test_other_errors_are_told_at_once(pauses, status):
     assert vars(pickle.loads(pickle.dumps(error))) == vars(error)
 
 
-def test_an_answer_that_is_no_problem_document_is_an_error_too():
+def test_an_answer_that_is_no_problem_document_is_an_error_too(pauses):
     for answer in (httpx.Response(502, text="<h1>proxy</h1>"), httpx.Response(502, json=["x"])):
         with pytest.raises(ServiceError, match="Bad Gateway"):
-            Service(answer).client().products()
+            Service(answer).client(retries=1).products()
     for answer in (httpx.Response(200, text="<h1>hello</h1>"), ok({"other": "service"}), ok([])):
         with pytest.raises(ServiceError, match="Unintelligible answer"):
             Service(answer).client().products()
@@ -271,6 +271,17 @@ def test_an_answer_that_is_no_problem_document_is_an_error_too():
             Service(answer).client().verdict(b"x")
     with pytest.raises(ServiceError, match="301"):
         Service(httpx.Response(301, headers={"location": "http://elsewhere"})).client().products()
+
+
+def test_an_error_of_the_proxy_in_place_of_an_answer_is_tried_again(pauses):
+    died = httpx.Response(500, text="Internal Server Error")
+    service = Service(died, ok(VERDICT))
+    assert service.client().verdict(b"x") == a_verdict()
+    assert len(service.requests) == 2
+    service = Service(died, ok({"gallery_version": 3, "restored": 1}))
+    with pytest.raises(ServiceError, match="Internal Server Error"):
+        service.client().rollback(1)
+    assert len(service.requests) == 1
 
 
 def test_what_may_not_be_done_twice_is_not_repeated(pauses):

@@ -58,8 +58,8 @@ class GraphConfig(Config):
     device: str = Field("cpu", pattern=r"^(cpu|cuda)$", description="where the network runs, and the index")
     threads: Annotated[int, Field(ge=1)] | Literal["all"] | None = Field(
         None,
-        description="processor threads of the network in each Retriever: a number, or all cores of the machine; null: as Ray "
-        "sets them, by the num_cpus of ray_actor_options",
+        description="processor threads of the network in each Retriever: a number, or all cores of the machine; null: "
+        "as Ray sets them, by the num_cpus of ray_actor_options",
     )
     index: IndexConfig = IndexConfig()
     batch_size: int = Field(
