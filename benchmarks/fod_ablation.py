@@ -42,7 +42,6 @@ from hallmark.gallery.index import GalleryIndex
 from hallmark.gallery.store import enrolable, write_references
 from hallmark.training.bundle import Bundle, open_bundle
 from hallmark.training.plain import train_plain
-from hallmark.training.run import RunConfig
 from hallmark.types import Authenticity, Described, Role
 from hallmark.verdict.calibration import CalibrationConfig, Sample
 from hallmark.verdict.comparison import Comparison
@@ -176,7 +175,7 @@ def train(manifest: Path, out: Path, seed: int, overrides: Sequence[str]) -> Bun
         job = load_config(
             TrainJob, None, ["preset=tiny", f"manifest={manifest}", f"out={out}", f"seed={seed}", *overrides], "fod"
         )
-        train_plain(RunConfig.model_validate(job.model_dump(exclude={"calibration"})))
+        train_plain(job.run)
     return open_bundle(out)
 
 

@@ -51,7 +51,6 @@ from hallmark.gallery.store import Gallery, Reference, write_references
 from hallmark.methods.fod import FoD
 from hallmark.nets.decoder import DecoderConfig, LocalDecoder, map_size
 from hallmark.training.bundle import Bundle, open_bundle, write_bundle
-from hallmark.training.run import RunConfig
 from hallmark.types import Authenticity, Described, Retrieved
 from hallmark.verdict.calibration import Calibration, CalibrationConfig
 from hallmark.verdict.comparison import Comparison, Examiner
@@ -135,7 +134,7 @@ def random_bundle(out: Path, preset: str = "small") -> Bundle:
     if not (out / "config.yaml").is_file():
         settings = [f"preset={preset}", "manifest=none", f"out={out}", "method.backbone.pretrained=false"]
         job = load_config(TrainJob, None, settings, "fod")
-        run = RunConfig.model_validate(job.model_dump(exclude={"calibration"}))
+        run = job.run
         torch.manual_seed(0)
         write_bundle(out, FoD(run.method, load_weights=False).state_dict(), run, [], {}, {})
     return open_bundle(out)

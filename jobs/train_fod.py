@@ -5,10 +5,9 @@ from functools import partial
 import ray
 
 from hallmark.config import load_config
-from hallmark.evaluation.protocol import TrainJob, calibrate
+from hallmark.evaluation.protocol import TrainJob, calibrate, shorten
 from hallmark.gallery.build import DescribeConfig, describe_photographs
 from hallmark.job import run_job
-from hallmark.training.run import RunConfig
 from hallmark.training.trainer import train
 from hallmark.verdict.calibration import calibration_of
 
@@ -16,10 +15,13 @@ from hallmark.verdict.calibration import calibration_of
 def main(config_path: str | None, overrides: list[str]) -> None:
     job = load_config(TrainJob, config_path, overrides, presets="fod")
     ray.init(logging_level="WARNING")
-    run = RunConfig.model_validate(job.model_dump(exclude={"calibration"}))
-    bundle = train(run)
-    workers = DescribeConfig(num_workers=run.workers.num_workers, use_gpu=run.workers.use_gpu)
-    bundle = calibrate(bundle, job.calibration, partial(describe_photographs, config=workers))
+    bundle = train(job.run)
+    workers = DescribeConfig(num_workers=job.workers.num_workers, use_gpu=job.workers.use_gpu)
+    describe = partial(describe_photographs, config=workers)
+    bundle = shorten(bundle, job.reduction, describe)
+    if (reduction := bundle.reduction()) is not None:
+        print(f"reduction: {reduction.stated}")
+    bundle = calibrate(bundle, job.calibration, describe)
     fitted = calibration_of(bundle)
     for warning in fitted.warnings:
         print(f"calibration: {warning}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from pydantic import Field
 from tqdm import tqdm
 
@@ -22,8 +23,10 @@ from hallmark.evaluation.ranking import Ranking, rerank
 from hallmark.gallery.describe import Located, Outcome, located
 from hallmark.gallery.index import GalleryIndex
 from hallmark.gallery.store import Gallery, Reference, enrolable, write_references
-from hallmark.training.bundle import Bundle, write_calibration
+from hallmark.training.bundle import Bundle, write_calibration, write_reduction
+from hallmark.training.reduction import ReductionConfig, fit_reduction
 from hallmark.training.run import RunConfig
+from hallmark.training.validation import global_margin, separation
 from hallmark.types import Authenticity, Described, Retrieved, Role, Verdict
 from hallmark.verdict.calibration import Calibration, CalibrationConfig, Sample
 from hallmark.verdict.comparison import Comparison
@@ -40,9 +43,15 @@ _IN_DOMAIN = (Authenticity.GENUINE, Authenticity.COUNTERFEIT)
 
 
 class TrainJob(RunConfig):
-    """A training run and the calibration that follows it."""
+    """A training run, and the reduction and calibration that follow it."""
 
+    reduction: ReductionConfig = ReductionConfig()
     calibration: CalibrationConfig = CalibrationConfig()
+
+    @property
+    def run(self) -> RunConfig:
+        """The training run alone."""
+        return RunConfig.model_validate(self.model_dump(include=set(RunConfig.model_fields)))
 
 
 class EvaluateConfig(Config):
@@ -58,6 +67,46 @@ class EvaluateConfig(Config):
     num_workers: int = Field(1, ge=1, description="actors that describe photographs")
     seed: int = Field(0, ge=0, description="of the bootstrap intervals")
     num_examples: int = Field(12, ge=0, description="photographs shown with their matched cues in the report")
+
+
+def shorten(bundle: Bundle, config: ReductionConfig, describe: Describe) -> Bundle:
+    """Fit the reduction on the training photographs, with what it costs on the validation photographs stated in it.
+
+    Raises:
+        ConfigError: more dimensions than the descriptors spread over.
+        DataError: there are no validation photographs, or none of either could be read.
+    """
+    if config.dimensions is None:
+        return bundle
+    table = read_manifest(Path(bundle.run.manifest))
+    rows, descriptors = [], []
+    for role in (Role.TRAIN, Role.VAL):
+        chosen = rows_with(table, (role,), _IN_DOMAIN)
+        outcomes = list(describe(bundle, located(chosen)))
+        known = [place for place, outcome in enumerate(outcomes) if outcome.described is not None]
+        if not known:
+            raise DataError(f"{bundle.run.manifest}: no photograph of role {role} can be used; wanted some")
+        rows.append(chosen.take(known))
+        descriptors.append(np.stack([outcomes[place].described.descriptor for place in known]))
+    fitted = fit_reduction(descriptors[0], config)
+    short = [np.stack([fitted(descriptor) for descriptor in part]) for part in descriptors]
+    stated = {"full": _retrieval(rows, descriptors), "short": _retrieval(rows, short)}
+    return write_reduction(bundle.path, replace(fitted, stated=fitted.stated | stated))
+
+
+def _retrieval(rows: Sequence[pa.Table], descriptors: Sequence[np.ndarray]) -> dict[str, float | int]:
+    """What the global descriptor alone is worth, validation photographs asked of training photographs."""
+    (references, queries), (enrolled, asked) = rows, descriptors
+    names = np.array(references.column("product").to_pylist()), np.array(queries.column("product").to_pylist())
+    genuine = [np.array(part.column("authenticity").to_pylist()) == Authenticity.GENUINE for part in rows]
+    nearest = (asked @ enrolled.T).argmax(axis=1)
+    margin = global_margin(asked, names[1], enrolled, names[0], genuine[0])
+    return {
+        "dimensions": asked.shape[1],
+        "num_photographs": len(asked),
+        "recall_at_1": float((names[0][nearest] == names[1]).mean()),
+        "separation": separation(margin, genuine[1]),
+    }
 
 
 def calibrate(bundle: Bundle, config: CalibrationConfig, describe: Describe) -> Bundle:

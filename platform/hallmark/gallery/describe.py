@@ -44,7 +44,7 @@ class Photograph:
 
 @dataclass(frozen=True)
 class Embedded:
-    """What the network says of one photograph; see `methods.base.Embedding`."""
+    """What the network says of one photograph; see `methods.base.Embedding`. The bundle may have a shorter D."""
 
     descriptor: np.ndarray
     """(D,) float32, unit norm."""
@@ -82,7 +82,7 @@ class Describer:
 
     def __init__(self, bundle: Bundle, device: torch.device | str = "cpu"):
         self._input, self._device = bundle.input, torch.device(device)
-        self._method = bundle.build_method(device)
+        self._method, self._reduction = bundle.build_method(device), bundle.reduction()
         # The backbone keeps what its layers say until the end of a pass: one pass at a time.
         self._turn = Lock()
 
@@ -126,8 +126,11 @@ class Describer:
         images = torch.from_numpy(np.stack([photograph.prepared for photograph in photographs])).to(self._device)
         with self._turn, torch.inference_mode():
             embedding = self._method.embed(normalise(images, self._input.preprocessing))
-        columns = (embedding.descriptor, embedding.local, embedding.positions, embedding.weights)
-        rows = zip(*(column.float().cpu().numpy() for column in columns), strict=True)
+        descriptors = embedding.descriptor.float().cpu().numpy()
+        if self._reduction is not None:
+            descriptors = [self._reduction(descriptor) for descriptor in descriptors]
+        columns = (embedding.local, embedding.positions, embedding.weights)
+        rows = zip(descriptors, *(column.float().cpu().numpy() for column in columns), strict=True)
         return [Embedded(*row, stride=embedding.stride) for row in rows]
 
     def detail(self, photograph: Photograph, embedded: Embedded) -> Described:

@@ -24,11 +24,13 @@ from hallmark.data.decode import DecodeLimits
 from hallmark.data.preprocess import Preprocessing
 from hallmark.errors import BundleError, OutputError, WeightsError
 from hallmark.methods.fod import FoD
+from hallmark.training.reduction import Reduction, read_reduction
 from hallmark.training.run import RunConfig
 
 _DESCRIBING = ("weights.safetensors", "preprocessing.yaml")
 _FILES = (*_DESCRIBING, "config.yaml", "classes.json", "metrics.json", "provenance.json")
 _CALIBRATION = "calibration.json"
+_REDUCTION = "reduction.safetensors"
 
 
 class InputConfig(Config):
@@ -46,7 +48,7 @@ class Bundle:
     bundle_id: str
     """Hash of everything in it, 16 hex digits; goes into every verdict."""
     embedding_id: str
-    """Hash of what decides a descriptor (weights, configuration, preprocessing); a gallery is bound to it."""
+    """Hash of what decides a descriptor (weights, configuration, preprocessing, reduction), which binds a gallery."""
     run: RunConfig
     input: InputConfig
     products: list[str]
@@ -75,6 +77,15 @@ class Bundle:
             if not torch.isfinite(weight).all():
                 raise WeightsError(f"{file}: {name} holds values that are not finite; train or fetch the bundle again")
         return method.to(device).eval()
+
+    def reduction(self) -> Reduction | None:
+        """What shortens its global descriptors; None where they stay as the network has them.
+
+        Raises:
+            BundleError: it is damaged.
+        """
+        file = self.path / _REDUCTION
+        return read_reduction(file) if file.is_file() else None
 
 
 def write_bundle(
@@ -129,6 +140,23 @@ def _draft_beside(out: Path) -> Path:
         raise OutputError(f"{out}: cannot be written ({error.strerror}); wanted a writable folder for `out`") from None
 
 
+def write_reduction(path: str | Path, reduction: Reduction) -> Bundle:
+    """Add what shortens global descriptors; bundle_id and embedding_id change.
+
+    Raises:
+        BundleError: there is no whole bundle.
+        OutputError: the bundle's folder cannot be written.
+    """
+    file = open_bundle(path).path / _REDUCTION
+    draft = file.with_suffix(".draft")
+    try:
+        reduction.save(draft)
+        os.replace(draft, file)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"{file}: cannot be written ({error}); wanted a writable bundle") from None
+    return open_bundle(path)
+
+
 def write_calibration(path: str | Path, calibration: dict[str, Any]) -> Bundle:
     """Add the calibration to a bundle, or replace it; the bundle_id changes, the embedding_id does not.
 
@@ -161,11 +189,12 @@ def open_bundle(path: str | Path) -> Bundle:
     run = validate(RunConfig, _read(path / "config.yaml"), str(path / "config.yaml"))
     input_config = validate(InputConfig, _read(path / "preprocessing.yaml"), str(path / "preprocessing.yaml"))
     calibration = path / _CALIBRATION
-    names = [*_FILES, *([_CALIBRATION] if calibration.is_file() else [])]
+    reduction = [_REDUCTION] if (path / _REDUCTION).is_file() else []
+    names = [*_FILES, *reduction, *([_CALIBRATION] if calibration.is_file() else [])]
     return Bundle(
         path=path,
         bundle_id=_hash_files(path, names),
-        embedding_id=_hash_files(path, _DESCRIBING, config_hash(run.method)),
+        embedding_id=_hash_files(path, [*_DESCRIBING, *reduction], config_hash(run.method)),
         run=run,
         input=input_config,
         products=_read_products(path / "classes.json"),

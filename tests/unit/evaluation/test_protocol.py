@@ -13,10 +13,11 @@ from PIL import Image
 
 from hallmark.data.manifest import MANIFEST_SCHEMA, manifest_hash, read_manifest, rows_with
 from hallmark.errors import BundleError, DataError, DecodeError, GalleryError
-from hallmark.evaluation.protocol import EvaluateConfig, calibrate, examine_files, examine_photographs
+from hallmark.evaluation.protocol import EvaluateConfig, calibrate, examine_files, examine_photographs, shorten
 from hallmark.gallery.describe import Describer, describe_located, located
 from hallmark.gallery.store import enrolable, open_gallery, write_references
 from hallmark.training.bundle import open_bundle, write_bundle
+from hallmark.training.reduction import ReductionConfig
 from hallmark.types import VerdictLabel
 from hallmark.verdict.calibration import CalibrationConfig, calibration_of
 
@@ -175,3 +176,25 @@ def test_files_that_cannot_be_examined_are_named(world, tmp_path):
     with pytest.raises(BundleError, match="no bundle there"):
         examine_files(tmp_path / "none", Path(gallery.uri), [])
     assert open_gallery(gallery.uri) == gallery
+
+
+def test_a_shortened_bundle_says_what_that_costs(world, tmp_path):
+    folder, bundle, _ = world
+    shutil.copytree(folder / "bundle", tmp_path / "b")
+    raw = open_bundle(tmp_path / "b")
+    assert shorten(raw, ReductionConfig(), describe) == raw
+    short = shorten(raw, ReductionConfig(dimensions=4), describe)
+    stated = short.reduction().stated
+    assert stated["short"]["dimensions"] == 4 < stated["full"]["dimensions"]
+    for told in (stated["full"], stated["short"]):
+        assert told["num_photographs"] == 8
+        assert 0 <= told["recall_at_1"] <= 1
+        assert 0 <= told["separation"] <= 1
+    # Two colours apart: the first component already tells the products.
+    assert stated["short"]["recall_at_1"] == 1.0
+    calibrated = calibrate(short, CalibrationConfig(num_candidates=3), describe)
+    assert calibrated.embedding_id == short.embedding_id != bundle.embedding_id
+    assert (
+        len(Describer(calibrated).describe([Describer(calibrated).read((folder / "0.png").read_bytes())])[0].descriptor)
+        == 4
+    )
