@@ -47,7 +47,8 @@ class Reduction:
 
     def __call__(self, descriptor: np.ndarray) -> np.ndarray:
         """(D,) float32 to (d,) float32, unit norm; all zeros where nothing of it is left."""
-        short = (descriptor - self.mean) @ self.projection
+        # Not by BLAS, whose sums depend on its threads: a verdict is recomputed to the bit.
+        short = np.einsum("i,ij->j", descriptor - self.mean, self.projection)
         return (short / max(float(np.linalg.norm(short)), 1e-12)).astype(np.float32)
 
     def save(self, file: Path) -> None:
