@@ -82,8 +82,7 @@ class Service:
         config.write_text(yaml.safe_dump(settings))
         command = [sys.executable, "jobs/deploy.py", "--config", str(config)]
         told = {"bundle": bundle, "gallery": self.folder / "gallery.lance", "keys": self._keys}
-        # In a batch verdicts are rounded otherwise than alone, and none could be called wrong.
-        told |= {"batch_size": 1}
+        told["batch_size"] = 1  # in a batch verdicts are rounded otherwise than alone, and none could be called wrong
         told = {f"args.{name}": value for name, value in told.items()} | {"http_options.port": self._port}
         command += [part for name, value in told.items() for part in ("--set", f"{name}={value}")]
         return subprocess.Popen(command, cwd=_ROOT, env=self._cluster.environment)

@@ -7,8 +7,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -147,14 +148,7 @@ def write_reduction(path: str | Path, reduction: Reduction) -> Bundle:
         BundleError: there is no whole bundle.
         OutputError: the bundle's folder cannot be written.
     """
-    file = open_bundle(path).path / _REDUCTION
-    draft = file.with_suffix(".draft")
-    try:
-        reduction.save(draft)
-        os.replace(draft, file)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"{file}: cannot be written ({error}); wanted a writable bundle") from None
-    return open_bundle(path)
+    return _with_file(path, _REDUCTION, reduction.save)
 
 
 def write_calibration(path: str | Path, calibration: dict[str, Any]) -> Bundle:
@@ -164,13 +158,19 @@ def write_calibration(path: str | Path, calibration: dict[str, Any]) -> Bundle:
         BundleError: there is no whole bundle.
         OutputError: the bundle's folder cannot be written.
     """
-    file = open_bundle(path).path / _CALIBRATION
+    return _with_file(path, _CALIBRATION, partial(_write_json, content=calibration))
+
+
+def _with_file(path: str | Path, name: str, write: Callable[[Path], None]) -> Bundle:
+    """The bundle after a file was added to it, or replaced, whole or not at all."""
+    file = open_bundle(path).path / name
     draft = file.with_suffix(".draft")
     try:
-        _write_json(draft, calibration)
+        write(draft)
         os.replace(draft, file)
-    except OSError as error:
-        raise OutputError(f"{file}: cannot be written ({error.strerror}); wanted a writable bundle") from None
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OutputError(f"{file}: cannot be written ({reason}); wanted a writable bundle") from None
     return open_bundle(path)
 
 
