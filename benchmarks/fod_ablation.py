@@ -36,7 +36,7 @@ from hallmark.data.manifest import (
 )
 from hallmark.data.synthetic import DrawConfig, draw_set
 from hallmark.evaluation.measures import auroc, f1_score
-from hallmark.evaluation.protocol import TrainJob, foreign_cosines, sample_of
+from hallmark.evaluation.protocol import FoDJob, foreign_cosines, sample_of
 from hallmark.gallery.describe import Describer, describe_located, located
 from hallmark.gallery.index import GalleryIndex
 from hallmark.gallery.store import enrolable, write_references
@@ -173,7 +173,7 @@ def train(manifest: Path, out: Path, seed: int, overrides: Sequence[str]) -> Bun
     """The bundle of a recipe, trained once."""
     if not (out / "config.yaml").is_file():
         job = load_config(
-            TrainJob, None, ["preset=tiny", f"manifest={manifest}", f"out={out}", f"seed={seed}", *overrides], "fod"
+            FoDJob, None, ["preset=tiny", f"manifest={manifest}", f"out={out}", f"seed={seed}", *overrides], "fod"
         )
         train_plain(job.run)
     return open_bundle(out)

@@ -14,7 +14,7 @@ from time import perf_counter
 import torch
 
 from hallmark.config import load_config
-from hallmark.evaluation.protocol import TrainJob
+from hallmark.evaluation.protocol import FoDJob
 from hallmark.methods.fod import FoD
 from hallmark.training.loop import build_optimiser, train_step
 from hallmark.types import Batch
@@ -23,7 +23,7 @@ from hallmark.types import Batch
 def measure(preset: str, precision: str, device: torch.device, repeats: int) -> dict[str, float | None]:
     """Images a second of one preset, and the most memory that its training steps held, GiB (None on a CPU)."""
     settings = [f"preset={preset}", "manifest=unused", "out=unused", f"optimiser.precision={precision}"]
-    run = load_config(TrainJob, None, [*settings, "method.backbone.pretrained=false"], "fod")
+    run = load_config(FoDJob, None, [*settings, "method.backbone.pretrained=false"], "fod")
     torch.manual_seed(run.seed)
     method = FoD(run.method).to(device)
     optimiser, schedule = build_optimiser(method, run.optimiser, total_steps=1000)
@@ -50,7 +50,7 @@ def measure(preset: str, precision: str, device: torch.device, repeats: int) -> 
     }
 
 
-def _batch(run: TrainJob, device: torch.device) -> Batch:
+def _batch(run: FoDJob, device: torch.device) -> Batch:
     sampling, side = run.sampling, run.preprocessing.side_px
     shown = sampling.genuine + sampling.counterfeit
     product = torch.arange(sampling.products, device=device).repeat_interleave(shown)

@@ -44,7 +44,7 @@ from torch.nn import functional as F
 from hallmark.config import load_config
 from hallmark.data.synthetic import TABLE, DrawConfig, draw_set
 from hallmark.evaluation.measures import auroc
-from hallmark.evaluation.protocol import TrainJob, sample_of
+from hallmark.evaluation.protocol import FoDJob, sample_of
 from hallmark.gallery.describe import Describer
 from hallmark.gallery.index import GalleryIndex
 from hallmark.gallery.store import Gallery, Reference, write_references
@@ -133,7 +133,7 @@ def random_bundle(out: Path, preset: str = "small") -> Bundle:
     """A preset, never trained."""
     if not (out / "config.yaml").is_file():
         settings = [f"preset={preset}", "manifest=none", f"out={out}", "method.backbone.pretrained=false"]
-        job = load_config(TrainJob, None, settings, "fod")
+        job = load_config(FoDJob, None, settings, "fod")
         run = job.run
         torch.manual_seed(0)
         write_bundle(out, FoD(run.method, load_weights=False).state_dict(), run, [], {}, {})

@@ -16,7 +16,7 @@ from hallmark.gallery.describe import Describer, Located, describe_located
 from hallmark.gallery.store import Gallery, Reference, write_references
 from hallmark.methods.fod import FoD
 from hallmark.training.bundle import Bundle, write_bundle, write_calibration
-from hallmark.training.run import RunConfig
+from hallmark.training.run import FoDRun, RunConfig
 from hallmark.types import Authenticity, Described, Details, Quality
 from hallmark.verdict.calibration import Calibration
 
@@ -76,7 +76,7 @@ def tiny_run() -> RunConfig:
         },
         "preprocessing": {"side_px": 64},
     }
-    return validate(RunConfig, settings, "tiny run")
+    return validate(FoDRun, settings, "tiny run")
 
 
 @pytest.fixture(scope="session")

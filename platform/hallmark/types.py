@@ -268,6 +268,31 @@ class Member:
 
 
 @dataclass(frozen=True)
+class Classified:
+    """What a network that classifies says of one photograph."""
+
+    products: tuple[str, ...]
+    """The P products that it was trained on."""
+    logits: np.ndarray
+    """(P, 2) float32: counterfeit, genuine; their softmax over all 2P is the probability of each class."""
+
+    @property
+    def product(self) -> str:
+        """The likeliest, both authenticities taken together; of equal ones the first."""
+        return self.products[int(np.logaddexp(self.logits[:, 0], self.logits[:, 1]).argmax())]
+
+    def log_odds(self, product: str | None = None) -> float:
+        """Of genuine: of one product, or of all together, p(genuine) being summed over the products.
+
+        Raises:
+            ValueError: it was not trained on that product.
+        """
+        chosen = slice(None) if product is None else [self.products.index(product)]
+        counterfeit, genuine = np.logaddexp.reduce(self.logits[chosen].astype(np.float64), axis=0)
+        return float(genuine - counterfeit)
+
+
+@dataclass(frozen=True)
 class Described:
     """A photograph as retrieval and verification see it."""
 
@@ -276,3 +301,5 @@ class Described:
     """(D,) float32, unit norm."""
     details: Details
     quality: Quality
+    classified: Classified | None = None
+    """None where no network classifies."""

@@ -12,29 +12,35 @@ from hallmark.config import ConfigError, load_config, preset_names, to_yaml
 from hallmark.data.manifest import ImportConfig
 from hallmark.data.synthetic import DrawConfig, plan
 from hallmark.evaluation.batch import VerifyBatchConfig
-from hallmark.evaluation.protocol import EvaluateConfig, TrainJob
+from hallmark.evaluation.protocol import EvaluateConfig, FoDJob, KAGJob
 from hallmark.gallery.build import GalleryConfig
-from hallmark.methods.fod import FoD
 from hallmark.serving.deploy import read_serve_config
 from hallmark.serving.graph import deployment_name
 from hallmark.serving.settings import BundleConfig, CanaryConfig, GraphConfig, LiveConfig, TrafficConfig
+from hallmark.training.run import read_run
 
 CONFIGS = Path(__file__).resolve().parents[2] / "jobs" / "configs"
 GIVEN = ["manifest=m.parquet", "out=bundle"]
-TRAINING = sorted(CONFIGS.glob("fod_*.yaml"))
+JOBS = {"fod": FoDJob, "kag_mtln": KAGJob}
+TRAINING = [
+    (family, file)
+    for family, prefix in (("fod", "fod_"), ("kag_mtln", "kag_"))
+    for file in sorted(CONFIGS.glob(f"{prefix}*.yaml"))
+]
+PRESETS = [(family, name) for family in JOBS for name in preset_names(family)]
 DRAWING = sorted(CONFIGS.glob("draw_*.yaml"))
 
 
 def test_every_file_is_of_a_known_kind():
     assert TRAINING
     assert DRAWING
-    assert set(CONFIGS.iterdir()) == {*TRAINING, *DRAWING}
+    assert set(CONFIGS.iterdir()) == {*(file for _, file in TRAINING), *DRAWING}
 
 
-@pytest.mark.parametrize("file", TRAINING, ids=lambda file: file.name)
-def test_training_files_load(file):
-    job = load_config(TrainJob, file, GIVEN, presets="fod")
-    assert job.preset in preset_names("fod")
+@pytest.mark.parametrize(("family", "file"), TRAINING, ids=lambda part: getattr(part, "name", part))
+def test_training_files_load(family, file):
+    job = load_config(JOBS[family], file, GIVEN, presets=family)
+    assert job.preset in preset_names(family)
     assert (job.manifest, job.out) == ("m.parquet", "bundle")
 
 
@@ -43,40 +49,43 @@ def test_drawing_files_load_and_plan_something(file):
     assert plan(load_config(DrawConfig, file))
 
 
-@pytest.mark.parametrize("preset", preset_names("fod"))
-def test_every_preset_loads_and_survives_yaml(preset, tmp_path):
-    job = load_config(TrainJob, None, [*GIVEN, f"preset={preset}"], presets="fod")
+@pytest.mark.parametrize(("family", "preset"), PRESETS)
+def test_every_preset_loads_and_survives_yaml(family, preset, tmp_path):
+    job = load_config(JOBS[family], None, [*GIVEN, f"preset={preset}"], presets=family)
     (tmp_path / "resolved.yaml").write_text(to_yaml(job))
-    assert load_config(TrainJob, tmp_path / "resolved.yaml", presets="fod") == job
+    assert load_config(JOBS[family], tmp_path / "resolved.yaml", presets=family) == job
+    assert read_run(job.run.model_dump(mode="json"), "run") == job.run
 
 
-def test_the_tiny_preset_needs_no_weights():
-    job = load_config(TrainJob, None, [*GIVEN, "preset=tiny"], presets="fod")
+@pytest.mark.parametrize("family", JOBS)
+def test_the_tiny_preset_needs_no_weights(family):
+    job = load_config(JOBS[family], None, [*GIVEN, "preset=tiny"], presets=family)
     assert job.method.backbone.pretrained is False
-    assert sum(weight.numel() for weight in FoD(job.method).parameters()) < 5_000_000
+    assert sum(weight.numel() for weight in job.run.exported(4).parameters()) < 5_000_000
 
 
 def test_all_the_presets_that_are_promised_are_there():
     assert preset_names("fod") == ["base", "paper", "small", "tiny"]
+    assert preset_names("kag_mtln") == ["default", "paper", "tiny"]
 
 
 @pytest.mark.parametrize(
     ("model", "overrides", "said"),
     [
         (
-            TrainJob,
+            FoDJob,
             [*GIVEN, "method.aggregation.cluster=3"],
             r"method\.aggregation\.cluster: unknown key; .* 'clusters'",
         ),
-        (TrainJob, [*GIVEN, "optimizer.precision=float32"], r"optimizer: unknown key; did you mean 'optimiser'"),
-        (TrainJob, [*GIVEN, "seed=-1"], r"seed: found -1; .*greater than or equal to 0"),
-        (TrainJob, [*GIVEN, "workers.num_workers=two"], r"workers\.num_workers: found 'two'; .*integer"),
-        (TrainJob, [*GIVEN, "preset=huge"], r"preset: found 'huge'; wanted one of base, paper, small, tiny"),
-        (TrainJob, ["out=bundle"], r"manifest: missing; it must be given"),
-        (TrainJob, [*GIVEN, "calibration.rejection_target=2"], r"calibration\.rejection_target: found 2"),
-        (TrainJob, [*GIVEN, "seed.inner=1", "seed.inner.more=2"], r"--set seed\.inner\.more=2: seed\.inner is a value"),
-        (TrainJob, [*GIVEN, "seed"], r"--set seed: wanted the form a\.b=value"),
-        (TrainJob, [*GIVEN, "seed=[1"], r"--set seed=\[1: the value is not valid YAML"),
+        (FoDJob, [*GIVEN, "optimizer.precision=float32"], r"optimizer: unknown key; did you mean 'optimiser'"),
+        (FoDJob, [*GIVEN, "seed=-1"], r"seed: found -1; .*greater than or equal to 0"),
+        (FoDJob, [*GIVEN, "workers.num_workers=two"], r"workers\.num_workers: found 'two'; .*integer"),
+        (FoDJob, [*GIVEN, "preset=huge"], r"preset: found 'huge'; wanted one of base, paper, small, tiny"),
+        (FoDJob, ["out=bundle"], r"manifest: missing; it must be given"),
+        (FoDJob, [*GIVEN, "calibration.rejection_target=2"], r"calibration\.rejection_target: found 2"),
+        (FoDJob, [*GIVEN, "seed.inner=1", "seed.inner.more=2"], r"--set seed\.inner\.more=2: seed\.inner is a value"),
+        (FoDJob, [*GIVEN, "seed"], r"--set seed: wanted the form a\.b=value"),
+        (FoDJob, [*GIVEN, "seed=[1"], r"--set seed=\[1: the value is not valid YAML"),
         (DrawConfig, ["difficulti=1"], r"difficulti: unknown key; did you mean 'difficulty'"),
         (DrawConfig, ["difficulty=-1"], r"difficulty: found -1"),
         (ImportConfig, ["source=x", "out=y", "incomplet=skip"], r"incomplet: unknown key; did you mean 'incomplete'"),
@@ -86,13 +95,13 @@ def test_all_the_presets_that_are_promised_are_there():
 )
 def test_a_wrong_key_or_value_is_named(model, overrides, said):
     with pytest.raises(ConfigError, match=said):
-        load_config(model, None, overrides, presets="fod" if model is TrainJob else None)
+        load_config(model, None, overrides, presets="fod" if model is FoDJob else None)
 
 
 @pytest.mark.parametrize(
     "model",
     [
-        TrainJob,
+        FoDJob,
         DrawConfig,
         ImportConfig,
         EvaluateConfig,

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from hallmark.config import Config, config_hash, load_config, load_mapping, preset_names, to_yaml, validate
 from hallmark.errors import ConfigError
-from hallmark.evaluation.protocol import TrainJob
+from hallmark.evaluation.protocol import FoDJob
 
 
 class Inner(Config):
@@ -171,17 +171,17 @@ def test_every_preset_makes_a_run() -> None:
     assert {"tiny", "paper"} <= set(preset_names("fod"))
     hashes = set()
     for name in preset_names("fod"):
-        run = load_config(TrainJob, None, [f"preset={name}", "manifest=m", "out=o"], presets="fod")
+        run = load_config(FoDJob, None, [f"preset={name}", "manifest=m", "out=o"], presets="fod")
         assert run.preset == name
         hashes.add(config_hash(run.method) + config_hash(run.preprocessing) + config_hash(run.optimiser))
     assert len(hashes) == len(preset_names("fod"))
 
 
 def test_the_file_lies_over_its_preset(tmp_path: Path) -> None:
-    plain = load_config(TrainJob, None, ["preset=tiny", "manifest=m", "out=o"], presets="fod")
+    plain = load_config(FoDJob, None, ["preset=tiny", "manifest=m", "out=o"], presets="fod")
     epochs = plain.optimiser.epochs + 1
     file = write(tmp_path / "run.yaml", f"preset: tiny\nmanifest: m\nout: o\noptimiser: {{epochs: {epochs}}}\n")
-    changed = load_config(TrainJob, file, presets="fod")
+    changed = load_config(FoDJob, file, presets="fod")
     assert changed.optimiser == plain.optimiser.model_copy(update={"epochs": epochs})
     assert changed.method == plain.method
 
@@ -189,4 +189,4 @@ def test_the_file_lies_over_its_preset(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["nonesuch", "../tiny", "[1]"])
 def test_an_unknown_preset_is_answered_with_the_known_ones(name: str) -> None:
     with pytest.raises(ConfigError, match=r"preset: found .*; wanted one of .*tiny"):
-        load_config(TrainJob, None, [f"preset={name}"], presets="fod")
+        load_config(FoDJob, None, [f"preset={name}"], presets="fod")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,17 @@ class SamplingConfig(Config):
         description="positives among counterfeits: those of one source (source unknown: none), all of a product, none",
     )
     steps_per_epoch: int | None = Field(None, ge=1, description="null: every photograph once on average")
+
+
+class ShuffleConfig(Config):
+    """Shuffled batches: every photograph as often as every other, for methods that classify."""
+
+    identity: ClassVar[Literal["class"]] = "class"
+
+    batch_size: int = Field(24, ge=1, description="photographs in a global batch; all showings where there are fewer")
+    showings: int = Field(
+        2, ge=1, description="how often an epoch shows each photograph; 2 = once undisturbed and once not, on average"
+    )
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,48 @@ def _identity(row: dict[str, str | None], policy: str) -> tuple[str, str] | None
     if policy == "class":
         return (row["product"], "counterfeit")
     return (row["product"], f"source {row['source_id']}") if row["source_id"] is not None else None
+
+
+class Sampler(Protocol):
+    """Lays out the global batches of any epoch, the same on every worker."""
+
+    batch_size: int
+    steps_per_epoch: int
+
+    def epoch(self, epoch: int) -> np.ndarray:
+        """Row numbers of an epoch's global batches: (steps, batch_size) int64."""
+
+
+class ShuffleSampler:
+    """Draws every epoch's order from (seed, epoch) alone; what does not fill a batch is left out of that epoch."""
+
+    def __init__(self, labels: Labels, config: ShuffleConfig, seed: int):
+        """
+        Args:
+            labels: of the rows to train on; those without a class are never drawn.
+            config: size and showings.
+            seed: of the whole run.
+
+        Raises:
+            DataError: an authenticity is missing.
+        """
+        self._rows = np.flatnonzero(labels.class_index >= 0)
+        num_genuine = int(labels.genuine[self._rows].sum())
+        if num_genuine in (0, len(self._rows)):
+            raise DataError(
+                f"training set: found {num_genuine} genuine and {len(self._rows) - num_genuine} counterfeit "
+                "photographs; wanted some of each for a method that classifies (FoD with `calibration.mode: one_class` "
+                "needs no counterfeit)"
+            )
+        self._showings, self._seed = config.showings, seed
+        shown = config.showings * len(self._rows)
+        self.batch_size = min(config.batch_size, shown)
+        self.steps_per_epoch = shown // self.batch_size
+
+    def epoch(self, epoch: int) -> np.ndarray:
+        """Row numbers of an epoch's global batches: (steps, batch_size) int64."""
+        order = np.random.default_rng([self._seed, epoch]).permutation(np.repeat(self._rows, self._showings))
+        return order[: self.steps_per_epoch * self.batch_size].reshape(-1, self.batch_size)
 
 
 class BatchSampler:

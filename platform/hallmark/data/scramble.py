@@ -122,6 +122,27 @@ def main_labels(
     return genuine & ~disturbed, np.where(disturbed, counterfeit, class_index)
 
 
+def stream_prior(class_index: np.ndarray, num_products: int, share: float, policy: LabelPolicy) -> np.ndarray:
+    """Each class's share of what the main task is shown, once photographs are disturbed and relabelled.
+
+    Args:
+        class_index: (N,) int64 of the photographs that are shown, each equally often.
+        num_products: P.
+        share: of the showings that are disturbed.
+        policy: of disturbed photographs.
+
+    Returns:
+        (2P,) float64, sums to 1; a class that is never shown counts as half a photograph, so that its log is finite.
+    """
+    counts = np.bincount(class_index, minlength=2 * num_products).astype(np.float64)
+    if policy == "counterfeit":
+        by_product = counts.reshape(-1, 2)
+        disturbed = share * by_product.sum(axis=1)
+        counts = np.stack([(1 - share) * by_product[:, 0] + disturbed, (1 - share) * by_product[:, 1]], axis=1).ravel()
+    counts = np.maximum(counts, 0.5)
+    return counts / counts.sum()
+
+
 def _reorder_rows(image: np.ndarray, order: np.ndarray) -> np.ndarray:
     """Put each row strip together from its cells in the given order. (H, W, 3) and (N, N) -> (H, W, 3)."""
     height, width = image.shape[:2]

@@ -25,10 +25,10 @@ from hallmark.gallery.index import GalleryIndex
 from hallmark.gallery.store import Gallery, Reference, enrolable, write_references
 from hallmark.training.bundle import Bundle, write_calibration, write_reduction
 from hallmark.training.reduction import ReductionConfig, fit_reduction
-from hallmark.training.run import RunConfig
+from hallmark.training.run import FoDRun, KAGRun, RunConfig, read_run
 from hallmark.training.validation import global_margin, separation
 from hallmark.types import Authenticity, Described, Retrieved, Role, Verdict
-from hallmark.verdict.calibration import Calibration, CalibrationConfig, Sample
+from hallmark.verdict.calibration import Calibration, CalibrationConfig, Sample, calibration_of
 from hallmark.verdict.comparison import Comparison
 from hallmark.verdict.decide import DecisionConfig
 from hallmark.verdict.fitting import fit_calibration, fit_match_threshold
@@ -43,7 +43,7 @@ _IN_DOMAIN = (Authenticity.GENUINE, Authenticity.COUNTERFEIT)
 
 
 class TrainJob(RunConfig):
-    """A training run, and the reduction and calibration that follow it."""
+    """A training run, and the reduction and calibration that follow it; one class a method."""
 
     reduction: ReductionConfig = ReductionConfig()
     calibration: CalibrationConfig = CalibrationConfig()
@@ -51,7 +51,15 @@ class TrainJob(RunConfig):
     @property
     def run(self) -> RunConfig:
         """The training run alone."""
-        return RunConfig.model_validate(self.model_dump(include=set(RunConfig.model_fields)))
+        return read_run(self.model_dump(exclude={"reduction", "calibration"}), "job")
+
+
+class FoDJob(FoDRun, TrainJob):
+    """Training FoD, and what follows it."""
+
+
+class KAGJob(KAGRun, TrainJob):
+    """Training KAG-MTLN, and what follows it."""
 
 
 class EvaluateConfig(Config):
@@ -137,6 +145,22 @@ def calibrate(bundle: Bundle, config: CalibrationConfig, describe: Describe) -> 
         samples = [sample_of(row, query, index, comparison, config.num_candidates) for row, query in progress]
     fitted = fit_calibration(samples, threshold_match, config, manifest_hash(table), bundle.run.seed)
     return write_calibration(bundle.path, fitted.model_dump(mode="json"))
+
+
+def training_outcome(bundle: Bundle) -> list[str]:
+    """What a training job says of a calibrated bundle, line by line."""
+    fitted, reduction = calibration_of(bundle), bundle.reduction()
+    judged = dict(bundle.metrics["validation"])
+    epoch = judged.pop("epoch")
+    told = ", ".join(f"{name} {value:.3f}" for name, value in judged.items())
+    f1 = "not defined" if fitted.f1 is None else f"{fitted.f1:.3f}"
+    return [
+        *([] if reduction is None else [f"reduction: {reduction.stated}"]),
+        *(f"calibration: {warning}" for warning in fitted.warnings),
+        f"bundle {bundle.bundle_id} in {bundle.path}: epoch {epoch}, {told}; on {fitted.num_genuine} genuine and "
+        f"{fitted.num_counterfeit} counterfeit validation photographs F1 {f1} out of fold (for test figures: "
+        "jobs/evaluate.py)",
+    ]
 
 
 @dataclass(frozen=True)

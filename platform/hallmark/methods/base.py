@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hallmark.config import Config
 from hallmark.types import Batch
@@ -30,7 +31,8 @@ class LossTerms:
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
     """() each, without gradient; NaN where the batch did not allow to measure it."""
     features: Tensor | None = None
-    """(B, N, C) this worker's patch tokens as the losses used them; the gradient of any term can be asked for here."""
+    """This worker's features as the losses used them, (B, N, C) tokens or a (B, C, h, w) map; the gradient of any term
+    can be asked for here."""
 
     @property
     def total(self) -> Tensor:
@@ -55,6 +57,34 @@ class Embedding:
     """(B, T) float32 in [0, 1]: the cue's kept mass over the largest of its image; above 0 but for padding."""
     stride: float
     """Distance of neighbouring tokens as a fraction of the input's width."""
+    class_logits: Tensor | None = None
+    """(B, 2P) float32 over class_index, as `Classification` has them; None where the method does not classify."""
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What a method that classifies says of a batch of images."""
+
+    logits: Tensor
+    """(B, 2P) float32 over class_index = 2·product + genuine; their softmax is the probability of each class, all
+    classes being equally likely beforehand."""
+    features: Tensor
+    """(B, F) pooled from the whole image, what the heads read."""
+    told_by: Tensor
+    """(B, D) the last layer before the classes."""
+
+
+def embedding_of(told: Classification) -> Embedding:
+    """A classification as a gallery takes it: what the classes are told by as descriptor, and no cues."""
+    batch, none = len(told.logits), told.logits.new_zeros
+    return Embedding(
+        descriptor=F.normalize(told.told_by.float(), dim=1),
+        local=none(batch, 0, 1),
+        positions=none(batch, 0, 2),
+        weights=none(batch, 0),
+        stride=1.0,
+        class_logits=told.logits,
+    )
 
 
 class Method(nn.Module, ABC):
@@ -76,5 +106,19 @@ class Method(nn.Module, ABC):
     def embed(self, images: Tensor) -> Embedding:
         """Describe images (B, 3, H, W) for retrieval and verification."""
 
+    @staticmethod
+    def alarms(diagnostics: Mapping[str, float]) -> list[str]:
+        """What is wrong with a training, in words, by an epoch's mean diagnostics; empty where nothing is."""
+        del diagnostics
+        return []
+
     def forward(self, batch: Batch, gather: Gather = alone, progress: float = 1.0) -> LossTerms:
         return self.training_loss(batch, gather, progress)
+
+
+class Classifier(Method):
+    """A method that tells product and authenticity by itself, with no gallery."""
+
+    @abstractmethod
+    def classify(self, images: Tensor) -> Classification:
+        """Tell product and authenticity of images (B, 3, H, W)."""

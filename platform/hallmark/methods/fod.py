@@ -79,6 +79,8 @@ class FoD(Method):
         self.decoder = LocalDecoder(self.backbone.channels, config.decoder)
         self.multi_similarity = MultiSimilarityLoss(config.losses.multi_similarity)
 
+    alarms = staticmethod(alarms)
+
     def training_loss(self, batch: Batch, gather: Gather = alone, progress: float = 1.0) -> LossTerms:
         tokens = self.backbone(batch["images"])
         if torch.is_grad_enabled() and not tokens.patch_tokens.requires_grad:

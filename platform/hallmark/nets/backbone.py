@@ -72,21 +72,46 @@ def build_backbone(config: BackboneConfig, weights: bool = True) -> nn.Module:
             in the part that the config asks for.
         WeightsError: the weights cannot be loaded.
     """
+    pretrained = _checked(config, weights)
+    if _is_transformer(config.name):
+        return TransformerBackbone(config, pretrained)
+    return ConvolutionalBackbone(config, pretrained)
+
+
+def build_feature_map(config: BackboneConfig, weights: bool = True) -> FeatureMap:
+    """The backbone as a module `images (B, 3, H, W) -> (B, C, h, w)`, with `channels` as attribute.
+
+    Args:
+        weights: as for `build_backbone`.
+
+    Raises:
+        ConfigError: timm has no such model, it has no feature maps, or it cannot be trained in the part that the config
+            asks for.
+        WeightsError: the weights cannot be loaded.
+    """
+    if config.lora is not None or config.trainable_blocks:
+        raise ConfigError(
+            "backbone: found lora or trainable_blocks; wanted lora: null, and trainable_blocks: null (everything is "
+            "trained) or 0 (nothing is) where a feature map is read"
+        )
+    return FeatureMap(config, _checked(config, weights))
+
+
+def _checked(config: BackboneConfig, weights: bool) -> bool | str:
+    """What `pretrained` comes to, once the config is known to be possible."""
     if not timm.is_model(config.name):
         close = difflib.get_close_matches(config.name.split(".")[0], timm.list_models(), n=4)
         raise ConfigError(
             f"backbone.name: found {config.name!r}; wanted a timm model" + (f", such as {close}" if close else "")
         )
     pretrained = config.pretrained if weights else False
-    _check_adaptation(config, transformer := _is_transformer(config.name))
+    _check_adaptation(config, _is_transformer(config.name))
     if weights and not pretrained and (config.lora is not None or config.trainable_blocks == 0):
         _logger.warning(
             "backbone: pretrained is false, and trainable_blocks 0 or lora leaves the random weights as they are; "
             "wanted pretrained weights, or trainable_blocks: null and lora: null to train from scratch"
         )
-    if transformer:
-        return TransformerBackbone(config, pretrained)
-    return ConvolutionalBackbone(config, pretrained)
+    return pretrained
 
 
 class TransformerBackbone(nn.Module):
@@ -147,16 +172,15 @@ def class_attention(attn: nn.Module, tokens: Tensor, num_prefix: int) -> Tensor:
     return weights.mean(dim=1)[:, 0, num_prefix:]
 
 
-class ConvolutionalBackbone(nn.Module):
-    """One feature map of a network as patch tokens, their mean as class token.
-
-    The attention is that of the mean token over the patch tokens with identity projections: softmax(t·F / sqrt(C)).
-    """
+class FeatureMap(nn.Module):
+    """One feature map of a network."""
 
     def __init__(self, config: BackboneConfig, pretrained: bool | str):
         super().__init__()
         indices = None if config.stage is None else (config.stage,)
-        options = {} if indices is None else {"out_indices": indices}
+        options: dict[str, object] = {} if indices is None else {"out_indices": indices}
+        if _is_transformer(config.name):
+            options["dynamic_img_size"] = True
         try:
             self.model = _create(config.name, pretrained, features_only=True, **options)
         except (RuntimeError, IndexError, AssertionError, AttributeError) as error:
@@ -166,20 +190,46 @@ class ConvolutionalBackbone(nn.Module):
             ) from None
         if config.group_norm:
             _batch_to_group_norm(self.model)
-        self.channels = self.model.feature_info.channels()[-1]
-        self.norm = nn.LayerNorm(self.channels)
+        self._name, self.channels = config.name, self.model.feature_info.channels()[-1]
         self._frozen = config.trainable_blocks == 0
         if self._frozen:
             self.requires_grad_(False)
 
-    def train(self, mode: bool = True) -> ConvolutionalBackbone:
+    def train(self, mode: bool = True) -> FeatureMap:
         """As ever, but for a frozen network, whose BatchNorm statistics must not follow the batches either."""
         return super().train(mode and not self._frozen)
 
-    def forward(self, images: Tensor) -> Tokens:
-        features = self.model(images)[-1]
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, C, h, w).
+
+        Raises:
+            ConfigError: the network takes no images of that size.
+        """
+        try:
+            features = self.model(images)[-1]
+        except AssertionError as error:  # how timm refuses a size
+            height, width = images.shape[-2:]
+            raise ConfigError(
+                f"preprocessing.side_px: found {height} x {width} px, which {self._name!r} does not take ({error})"
+            ) from None
         if features.shape[1] != self.channels:  # some timm families put channels last
             features = features.permute(0, 3, 1, 2)
+        return features
+
+
+class ConvolutionalBackbone(FeatureMap):
+    """One feature map of a network as patch tokens, their mean as class token.
+
+    The attention is that of the mean token over the patch tokens with identity projections: softmax(t·F / sqrt(C)).
+    """
+
+    def __init__(self, config: BackboneConfig, pretrained: bool | str):
+        super().__init__(config, pretrained)
+        self.norm = nn.LayerNorm(self.channels)
+        self.norm.requires_grad_(not self._frozen)
+
+    def forward(self, images: Tensor) -> Tokens:
+        features = super().forward(images)
         patch_tokens = self.norm(features.flatten(2).transpose(1, 2))
         class_token = patch_tokens.mean(dim=1)
         logits = torch.einsum("bc,bnc->bn", class_token, patch_tokens) / self.channels**0.5

@@ -24,9 +24,9 @@ from hallmark.config import Config, config_hash, to_yaml, validate
 from hallmark.data.decode import DecodeLimits
 from hallmark.data.preprocess import Preprocessing
 from hallmark.errors import BundleError, OutputError, WeightsError
-from hallmark.methods.fod import FoD
+from hallmark.methods.base import Method
 from hallmark.training.reduction import Reduction, read_reduction
-from hallmark.training.run import RunConfig
+from hallmark.training.run import RunConfig, read_run
 
 _DESCRIBING = ("weights.safetensors", "preprocessing.yaml")
 _FILES = (*_DESCRIBING, "config.yaml", "classes.json", "metrics.json", "provenance.json")
@@ -58,14 +58,19 @@ class Bundle:
     metrics: dict[str, Any]
     provenance: dict[str, Any]
 
-    def build_method(self, device: torch.device | str = "cpu") -> FoD:
+    @property
+    def classifies(self) -> bool:
+        """Whether its method tells product and authenticity by itself."""
+        return self.run.classifies
+
+    def build_method(self, device: torch.device | str = "cpu") -> Method:
         """The trained network in evaluation mode.
 
         Raises:
             BundleError: weights.safetensors is damaged or of another network.
             WeightsError: a weight is not finite.
         """
-        method = FoD(self.run.method, load_weights=False)
+        method = self.run.exported(len(self.products))
         file = self.path / "weights.safetensors"
         try:
             weights = load_file(file)
@@ -145,9 +150,11 @@ def write_reduction(path: str | Path, reduction: Reduction) -> Bundle:
     """Add what shortens global descriptors; bundle_id and embedding_id change.
 
     Raises:
-        BundleError: there is no whole bundle.
+        BundleError: there is no whole bundle, or it is calibrated, and its thresholds are those of other descriptors.
         OutputError: the bundle's folder cannot be written.
     """
+    if (Path(path) / _CALIBRATION).is_file():
+        raise BundleError(f"{path}: is calibrated already; wanted a bundle without {_CALIBRATION} to shorten")
     return _with_file(path, _REDUCTION, reduction.save)
 
 
@@ -186,7 +193,7 @@ def open_bundle(path: str | Path) -> Bundle:
     missing = [name for name in _FILES if not (path / name).is_file()]
     if missing:
         raise BundleError(f"{path}: is no whole bundle, {', '.join(missing)} missing; train again or copy it whole")
-    run = validate(RunConfig, _read(path / "config.yaml"), str(path / "config.yaml"))
+    run = read_run(_read(path / "config.yaml"), str(path / "config.yaml"))
     input_config = validate(InputConfig, _read(path / "preprocessing.yaml"), str(path / "preprocessing.yaml"))
     calibration = path / _CALIBRATION
     reduction = [_REDUCTION] if (path / _REDUCTION).is_file() else []

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hallmark.methods import fod
-from hallmark.methods.base import Gather, LossTerms, alone
+from hallmark.methods.base import Gather, LossTerms, Method, alone
 
 _logger = logging.getLogger(__name__)
 
@@ -90,11 +89,12 @@ def summarised(records: Sequence[dict[str, float]]) -> dict[str, float]:
     return summary
 
 
-def alarms(records: Sequence[dict[str, float]]) -> list[str]:
+def alarms(records: Sequence[dict[str, float]], method: type[Method]) -> list[str]:
     """What looks wrong in an epoch: terms without gradient, and what the method makes of its mean diagnostics.
 
     Args:
         records: of the epoch's steps, measured or not.
+        method: what is trained.
     """
     summary = summarised(records)
     dead = [
@@ -106,7 +106,7 @@ def alarms(records: Sequence[dict[str, float]]) -> list[str]:
     diagnostics = {
         name.removeprefix(_DIAGNOSTIC): value for name, value in summary.items() if name.startswith(_DIAGNOSTIC)
     }
-    return dead + fod.alarms(diagnostics)
+    return dead + method.alarms(diagnostics)
 
 
 class AlarmBell:

@@ -12,16 +12,15 @@ from typing import Any
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from hallmark.data.batches import to_batch, training_rows
 from hallmark.data.manifest import manifest_hash, products, read_manifest, rows_with
-from hallmark.data.sampling import BatchSampler, Labels, label
+from hallmark.data.sampling import Labels, Sampler, label
 from hallmark.data.splits import split_hash
-from hallmark.data.transforms import Transforms
 from hallmark.errors import DataError
-from hallmark.methods.fod import FoD
+from hallmark.methods.base import Method
 from hallmark.training.bundle import Bundle, write_bundle
 from hallmark.training.diagnostics import AlarmBell, alarms, due, summarised
 from hallmark.training.log import TrainingLog
@@ -41,7 +40,7 @@ class TrainingPlan:
     training_set: pa.Table
     labels: Labels
     """Of the training set."""
-    sampler: BatchSampler
+    sampler: Sampler
     total_steps: int
 
 
@@ -50,8 +49,8 @@ class Progress:
     """Where a run stands after some epochs."""
 
     epoch: int
-    separation: float | None
-    """At the last validation."""
+    judged: dict[str, float]
+    """By the last validation, what counts most first; empty before it."""
     epochs: list[dict[str, Any]]
 
 
@@ -59,10 +58,10 @@ class Progress:
 class Training:
     """What changes while a run trains."""
 
-    method: FoD
+    method: Method
     model: nn.Module
     """The method, wrapped where several workers share the batches."""
-    optimiser: AdamW
+    optimiser: Optimizer
     schedule: LambdaLR
     progress: Progress
 
@@ -85,7 +84,8 @@ def plan_training(run: RunConfig) -> TrainingPlan:
     if not training_set.num_rows:
         raise DataError("manifest: no photograph has the role train; wanted some (see `splits` of the import)")
     labels = label(training_set, products(table), run.sampling.identity)
-    sampler = BatchSampler(training_set, labels, run.sampling, run.seed)
+    sampler = run.sampler(training_set, labels)
+    run.check(training_set)
     return TrainingPlan(table, training_set, labels, sampler, run.optimiser.epochs * sampler.steps_per_epoch)
 
 
@@ -101,10 +101,10 @@ def begin(
         wrap: makes of the method what is called in training, such as DDP around it.
     """
     torch.manual_seed(run.seed)
-    method = FoD(run.method).to(device)
+    method = run.untrained(len(products(plan.table)), plan.labels).to(device)
     model = wrap(method)
     optimiser, schedule = build_optimiser(method, run.optimiser, plan.total_steps)
-    return Training(method, model, optimiser, schedule, Progress(0, None, []))
+    return Training(method, model, optimiser, schedule, Progress(0, {}, []))
 
 
 def train_epochs(
@@ -143,21 +143,26 @@ def train_epochs(
             if log:
                 log.step(records[-1])
         progress.epoch += 1
-        progress.epochs.append({"epoch": progress.epoch, **summarised(records), "alarms": alarms(records)})
-        if progress.epoch % run.validate_every == 0 or progress.epoch == run.optimiser.epochs:
-            progress.separation = validation.separation(training.method)
-            progress.epochs[-1]["separation"] = progress.separation
+        heard = alarms(records, type(training.method))
+        progress.epochs.append({"epoch": progress.epoch, **summarised(records), "alarms": heard})
+        judges = progress.epoch % run.validate_every == 0 or progress.epoch == run.optimiser.epochs
+        if judges:
+            progress.judged = validation.judge(training.method)
+            progress.epochs[-1] |= progress.judged
             keep(training)
         if log:
-            log.epoch(progress.epochs[-1])
-            bell.ring(progress.epoch, progress.epochs[-1]["alarms"])
+            log.epoch(progress.epochs[-1], progress.judged if judges else {})
+            bell.ring(progress.epoch, heard)
     if log:
         log.close()
 
 
 def selection(progress: Progress) -> float:
-    """What the best epoch is chosen by, higher = better: the separation; of equal ones the later epoch."""
-    return progress.separation + 1e-9 * progress.epoch
+    """What the best epoch is chosen by, higher = better: the validation's first figure, of equal ones its next, and of
+    equals in all the later epoch.
+    """
+    figures = [*progress.judged.values(), progress.epoch * 1e-5]
+    return sum(value * 1e-4**place for place, value in enumerate(figures))
 
 
 def write_result(
@@ -169,7 +174,7 @@ def write_result(
         run: with the paths it was trained with.
         table: the manifest.
         weights: of the best epoch.
-        best: its `epoch` and `separation`.
+        best: its `epoch`, and what it was `judged` by.
         epochs: the records of all epochs.
 
     Raises:
@@ -177,10 +182,10 @@ def write_result(
     """
     return write_bundle(
         run.out,
-        weights,
+        {name: weights[name] for name in run.exported(len(products(table))).state_dict()},
         run,
         products(table),
-        metrics={"validation": {"epoch": best["epoch"], "separation": best["separation"]}, "epochs": epochs},
+        metrics={"validation": {"epoch": best["epoch"], **best["judged"]}, "epochs": epochs},
         provenance={"manifest_hash": manifest_hash(table), "split_hash": split_hash(table), "seed": run.seed},
     )
 
@@ -195,9 +200,8 @@ def _batches(run: RunConfig, plan: TrainingPlan, done: int, worker: Worker, stre
         worker.num_workers,
         run.seed,
     )
-    transforms = Transforms(run.limits, run.preprocessing, run.augmentation)
     collate = partial(to_batch, preprocessing=run.preprocessing, device=worker.device)
-    return stream(columns, plan.sampler.batch_size // worker.num_workers, transforms, collate)
+    return stream(columns, plan.sampler.batch_size // worker.num_workers, run.transforms, collate)
 
 
 def _step(run: RunConfig, training: Training, batch: Batch, worker: Worker, measure: bool) -> dict[str, float]:

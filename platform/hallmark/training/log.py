@@ -43,12 +43,13 @@ class TrainingLog:
             if math.isfinite(value):  # a diagnostic is NaN where the batch did not allow to measure it
                 self._writer.add_scalar(f"step/{name}", value, self._step)
 
-    def epoch(self, record: dict[str, Any]) -> None:
-        if "separation" in record:
-            epoch, loss, separation = record["epoch"], record["loss"], record["separation"]
+    def epoch(self, record: dict[str, Any], judged: dict[str, float]) -> None:
+        if judged:
+            told = ", ".join(f"{name} {value:.4f}" for name, value in judged.items())
             if not self._bar.disable:
-                self._bar.write(f"epoch {epoch}: loss {loss:.4f}, validation separation {separation:.4f}")
-            self._writer.add_scalar("validation/separation", record["separation"], self._step)
+                self._bar.write(f"epoch {record['epoch']}: loss {record['loss']:.4f}, validation {told}")
+            for name, value in judged.items():
+                self._writer.add_scalar(f"validation/{name}", value, self._step)
         self._writer.flush()
 
     def close(self) -> None:

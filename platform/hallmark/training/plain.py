@@ -75,7 +75,7 @@ class _Best:
         self.weights = {
             name: weight.detach().to("cpu", copy=True) for name, weight in training.method.state_dict().items()
         }
-        self.record = {"epoch": training.progress.epoch, "separation": training.progress.separation}
+        self.record = {"epoch": training.progress.epoch, "judged": training.progress.judged}
 
 
 def _stream(

@@ -1,15 +1,26 @@
-"""A training run: everything that decides its outcome, in one configuration."""
+"""A training run: everything that decides its outcome, in one configuration, one class a method."""
 
 from __future__ import annotations
 
-from pydantic import Field
+from abc import abstractmethod
+from typing import Any, ClassVar
 
-from hallmark.config import Config
+import numpy as np
+import pyarrow as pa
+import torch
+from pydantic import Field, model_validator
+
+from hallmark.config import Config, validate
 from hallmark.data.batches import StreamConfig
 from hallmark.data.decode import DecodeLimits
 from hallmark.data.preprocess import Augmentation, Preprocessing
-from hallmark.data.sampling import SamplingConfig
-from hallmark.methods.fod import FoDConfig
+from hallmark.data.sampling import BatchSampler, Labels, Sampler, SamplingConfig, ShuffleConfig, ShuffleSampler
+from hallmark.data.scramble import ScrambleConfig, stream_prior
+from hallmark.data.transforms import Transforms
+from hallmark.errors import ConfigError, DataError
+from hallmark.methods.base import Method
+from hallmark.methods.fod import FoD, FoDConfig
+from hallmark.methods.kag_mtln import KAGMTLN, KAGMTLNConfig
 from hallmark.training.loop import OptimiserConfig
 
 
@@ -23,18 +34,155 @@ class WorkersConfig(Config):
 
 
 class RunConfig(Config):
-    """One training run."""
+    """One training run, of any method."""
+
+    classifies: ClassVar[bool]
+    """Whether the method tells product and authenticity by itself."""
 
     preset: str | None = Field(None, description="name of a preset that the other keys are laid over")
     manifest: str = Field(description="path of manifest.parquet, as ingest wrote it")
     out: str = Field(description="folder that the bundle is written to")
     seed: int = Field(0, ge=0, lt=2**20, description="of weights, sampling and augmentation")
-    method: FoDConfig
+    method: Config
     limits: DecodeLimits = DecodeLimits()
     preprocessing: Preprocessing = Preprocessing()
-    augmentation: Augmentation = Augmentation()
-    sampling: SamplingConfig = SamplingConfig()
+    augmentation: Augmentation | None = Field(Augmentation(), description="null: photographs are shown as they are")
+    sampling: Config
     stream: StreamConfig = StreamConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     workers: WorkersConfig = WorkersConfig()
     validate_every: int = Field(5, ge=1, description="epochs between two validations; the best one is kept")
+
+    @abstractmethod
+    def untrained(self, num_products: int, labels: Labels) -> Method:
+        """The method with the weights that its training begins with, from torch's random state.
+
+        Args:
+            num_products: P, of the whole manifest.
+            labels: of the training set.
+
+        Raises:
+            ConfigError, WeightsError: what is wrong with the backbone.
+        """
+
+    @abstractmethod
+    def exported(self, num_products: int) -> Method:
+        """The network that a bundle holds, its weights still to be loaded."""
+
+    @abstractmethod
+    def sampler(self, training_set: pa.Table, labels: Labels) -> Sampler:
+        """Lays out the batches.
+
+        Raises:
+            DataError: the training set does not suffice.
+        """
+
+    def check(self, training_set: pa.Table) -> None:
+        """Make sure that the training photographs suit the run.
+
+        Raises:
+            DataError: one does not; names it.
+        """
+
+    @property
+    def transforms(self) -> Transforms:
+        """What is done to a photograph in training."""
+        return Transforms(self.limits, self.preprocessing, self.augmentation)
+
+
+class FoDRun(RunConfig):
+    """A training run of FoD."""
+
+    classifies: ClassVar[bool] = False
+
+    method: FoDConfig
+    sampling: SamplingConfig = SamplingConfig()
+
+    def untrained(self, num_products: int, labels: Labels) -> FoD:
+        """See RunConfig."""
+        del num_products, labels
+        return FoD(self.method)
+
+    def exported(self, num_products: int) -> FoD:
+        """See RunConfig."""
+        del num_products
+        return FoD(self.method, load_weights=False)
+
+    def sampler(self, training_set: pa.Table, labels: Labels) -> BatchSampler:
+        """See RunConfig."""
+        return BatchSampler(training_set, labels, self.sampling, self.seed)
+
+
+class KAGRun(RunConfig):
+    """A training run of KAG-MTLN."""
+
+    classifies: ClassVar[bool] = True
+
+    method: KAGMTLNConfig
+    sampling: ShuffleConfig = ShuffleConfig()
+    scramble: ScrambleConfig = ScrambleConfig()
+
+    @model_validator(mode="after")
+    def _cells_of_a_pixel(self) -> KAGRun:
+        if self.scramble.degree > self.preprocessing.side_px:
+            raise ValueError(
+                f"scramble.degree: found {self.scramble.degree}; wanted at most preprocessing.side_px, "
+                f"{self.preprocessing.side_px}"
+            )
+        return self
+
+    def untrained(self, num_products: int, labels: Labels) -> KAGMTLN:
+        """See RunConfig."""
+        shown = labels.class_index[labels.class_index >= 0]
+        prior = stream_prior(shown, num_products, self.scramble.share, self.scramble.main_label)
+        return KAGMTLN(self.method, num_products, torch.from_numpy(prior))
+
+    def exported(self, num_products: int) -> KAGMTLN:
+        """See RunConfig."""
+        return KAGMTLN(self.method, num_products, load_weights=False, auxiliary=False)
+
+    def sampler(self, training_set: pa.Table, labels: Labels) -> ShuffleSampler:
+        """See RunConfig."""
+        return ShuffleSampler(labels, self.sampling, self.seed)
+
+    def check(self, training_set: pa.Table) -> None:
+        """See RunConfig."""
+        if not self.scramble.share:
+            return
+        rows = training_set.select(["uri", "box", "width", "height"]).to_pylist()
+        sizes = [_shorter_side(row) for row in rows]
+        least = int(np.argmin(sizes))
+        if sizes[least] < self.scramble.degree:
+            raise DataError(
+                f"{rows[least]['uri']}: its shorter side has {sizes[least]:.0f} px; wanted at least scramble.degree, "
+                f"{self.scramble.degree}, so that a cell has a pixel (a smaller degree, or leave it out)"
+            )
+
+    @property
+    def transforms(self) -> Transforms:
+        """What is done to a photograph in training."""
+        return Transforms(self.limits, self.preprocessing, self.augmentation, self.scramble)
+
+
+def _shorter_side(row: dict[str, Any]) -> float:
+    """Of the part of a photograph that is shown, px."""
+    if row["box"] is None:
+        return min(row["width"], row["height"])
+    x0, y0, x1, y1 = row["box"]
+    return min(x1 - x0, y1 - y0)
+
+
+_RUNS: dict[str, type[RunConfig]] = {"fod": FoDRun, "kag_mtln": KAGRun}
+
+
+def read_run(settings: dict[str, Any], source: str) -> RunConfig:
+    """A run of the method that its key `method.method` names, FoD where it names none.
+
+    Raises:
+        ConfigError: a key or value is wrong, or there is no such method.
+    """
+    method = settings.get("method")
+    name = method.get("method", "fod") if isinstance(method, dict) else "fod"
+    if name not in _RUNS:
+        raise ConfigError(f"{source}: method.method: found {name!r}; wanted one of {', '.join(_RUNS)}")
+    return validate(_RUNS[name], settings, source)

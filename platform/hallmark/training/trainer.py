@@ -31,7 +31,7 @@ from hallmark.training.epochs import (
     train_epochs,
     write_result,
 )
-from hallmark.training.run import RunConfig
+from hallmark.training.run import RunConfig, read_run
 from hallmark.training.worker import Worker
 
 _SELECTION = "selection"
@@ -105,7 +105,7 @@ def _cause(error: ray.train.TrainingFailedError) -> Exception:
 
 
 def _train_worker(settings: dict[str, Any]) -> None:
-    run = RunConfig.model_validate(settings["run"])
+    run = read_run(settings["run"], "run")
     for chatty in ("ray.data", "ray.train"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     context = ray.train.get_context()

@@ -17,7 +17,7 @@ from hallmark.data.batches import source_columns, to_images
 from hallmark.data.manifest import products, rows_with
 from hallmark.data.sampling import label
 from hallmark.data.transforms import Transforms, photograph_seed
-from hallmark.methods.base import Method
+from hallmark.methods.base import Classifier, Method
 from hallmark.training.run import RunConfig
 from hallmark.training.worker import Stream, Worker
 from hallmark.types import Authenticity, Role
@@ -63,10 +63,14 @@ def separation(margin: np.ndarray, genuine: np.ndarray) -> float:
 
 
 class Validation:
-    """Embeds references and validation photographs, each worker its part, and joins the descriptors."""
+    """Judges a method by the validation photographs: each worker embeds its part, and the descriptors are joined.
+
+    A method that classifies is judged by its classes, any other against the training photographs as references.
+    """
 
     def __init__(self, table: pa.Table, run: RunConfig, worker: Worker, stream: Stream):
-        judged = rows_with(table, (Role.TRAIN, Role.VAL), (Authenticity.GENUINE, Authenticity.COUNTERFEIT))
+        roles = (Role.VAL,) if run.classifies else (Role.TRAIN, Role.VAL)
+        judged = rows_with(table, roles, (Authenticity.GENUINE, Authenticity.COUNTERFEIT))
         rank, num_workers = worker.rank, worker.num_workers
         self._run, self._worker, self._stream = run, worker, stream
         self._labels = label(judged, products(table), run.sampling.identity)
@@ -82,25 +86,47 @@ class Validation:
         collate = partial(to_images, preprocessing=self._run.preprocessing, device=self._worker.device)
         return self._stream(self._columns, _EMBED_BATCH, transforms, collate)
 
-    def separation(self, method: Method) -> float:
-        """Same value on every worker."""
+    def judge(self, method: Method) -> dict[str, float]:
+        """`separation` of genuine from counterfeit; before it `accuracy` where the method classifies.
+
+        The accuracy is that of the likeliest class, product and authenticity both right, and counts every class alike.
+        Same values on every worker.
+        """
         method.eval()
         with torch.inference_mode():
-            own = [method.embed(images) for images in self._images()]
-        descriptors = _join(torch.cat([embedding.descriptor for embedding in own]), self._worker.num_workers)
-        ordered = np.empty_like(descriptors)
-        ordered[self._order] = descriptors
-        query, labels = self._is_query, self._labels
+            if isinstance(method, Classifier):
+                return self._classes([method.classify(images).logits for images in self._images()])
+            return self._margin([method.embed(images).descriptor for images in self._images()])
+
+    def _classes(self, logits: list[Tensor]) -> dict[str, float]:
+        joined, truth = self._joined(logits), self._labels.class_index
+        if not len(truth):
+            return {"accuracy": 0.0, "separation": 0.5}
+        right = joined.argmax(axis=1) == truth
+        accuracy = float(np.mean([right[truth == one].mean() for one in np.unique(truth)]))
+        log_odds = np.logaddexp.reduce(joined[:, 1::2], axis=1) - np.logaddexp.reduce(joined[:, ::2], axis=1)
+        return {"accuracy": accuracy, "separation": separation(log_odds, self._labels.genuine)}
+
+    def _margin(self, descriptors: list[Tensor]) -> dict[str, float]:
+        joined, query, labels = self._joined(descriptors), self._is_query, self._labels
         margin = global_margin(
-            ordered[query], labels.product[query], ordered[~query], labels.product[~query], labels.genuine[~query]
+            joined[query], labels.product[query], joined[~query], labels.product[~query], labels.genuine[~query]
         )
-        return separation(margin, labels.genuine[query])
+        return {"separation": separation(margin, labels.genuine[query])}
+
+    def _joined(self, own: list[Tensor]) -> np.ndarray:
+        """Rows of all workers, in the order of the labels."""
+        rows = torch.cat(own) if own else torch.empty(0)
+        joined = _join(rows, self._worker.num_workers)
+        ordered = np.empty_like(joined)
+        ordered[self._order] = joined
+        return ordered
 
 
-def _join(descriptors: Tensor, num_workers: int) -> np.ndarray:
-    own = descriptors.float().cpu().numpy()
+def _join(rows: Tensor, num_workers: int) -> np.ndarray:
+    own = rows.float().cpu().numpy()
     if num_workers == 1:
         return own
     parts: list[Any] = [None] * num_workers
     torch.distributed.all_gather_object(parts, own)
-    return np.concatenate(parts)
+    return np.concatenate([part for part in parts if len(part)] or parts)

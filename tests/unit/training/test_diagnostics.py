@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from hallmark.methods import fod
 from hallmark.methods.base import Gather, LossTerms, alone
+from hallmark.methods.fod import FoD
 from hallmark.training.diagnostics import AlarmBell, alarms, due, measured, summarised, term_gradient_norms
 from hallmark.training.loop import OptimiserConfig, build_optimiser, train_step
 from hallmark.types import Batch
@@ -102,20 +103,21 @@ def test_a_summary_is_of_the_steps_that_have_an_entry() -> None:
     assert summarised([]) == {}
 
 
-def test_alarms_are_of_dead_terms_and_of_the_method(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alarms_are_of_dead_terms_and_of_the_method() -> None:
     seen = []
 
-    def of_method(diagnostics: dict[str, float]) -> list[str]:
-        seen.append(diagnostics)
-        return ["flat masks: 0.9"]
+    class Watched(FoD):
+        @staticmethod
+        def alarms(diagnostics: Mapping[str, float]) -> list[str]:
+            seen.append(diagnostics)
+            return ["flat masks: 0.9"]
 
-    monkeypatch.setattr(fod, "alarms", of_method)
     records = [
         {"loss": 0.0, "a": 2.0, "gradient_norm": 0.0, "gradient_norm/a": 0.0, "gradient_norm/b": 0.1},
         {"loss": 0.0, "a": 1.0, "gradient_norm": 0.0},
         {"loss": 0.0, "a": 0.0, "gradient_norm/a": 0.0, "gradient_norm/b": 0.0, "diagnostics/d": 4.0},
     ]
-    dead, flat = alarms(records)
+    dead, flat = alarms(records, Watched)
     assert dead.startswith("dead term: a left no gradient on the patch tokens at any measured step, at a mean of 1;")
     assert flat == "flat masks: 0.9"
     assert seen == [{"d": 4.0}]

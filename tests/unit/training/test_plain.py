@@ -28,7 +28,7 @@ from hallmark.training import epochs, plain
 from hallmark.training.bundle import Bundle, open_bundle
 from hallmark.training.epochs import begin, plan_training
 from hallmark.training.plain import train_plain
-from hallmark.training.run import RunConfig
+from hallmark.training.run import FoDRun, RunConfig
 
 Settings = Callable[..., RunConfig]
 EPOCHS = 3
@@ -58,7 +58,7 @@ def settings(manifest: Path, tiny_run: RunConfig) -> Settings:
             "workers": {"num_workers": 2},
             "validate_every": 2,
         }
-        return validate(RunConfig, tiny_run.model_dump() | own | changes, "plain run")
+        return validate(FoDRun, tiny_run.model_dump() | own | changes, "plain run")
 
     return make
 
@@ -108,11 +108,11 @@ def test_the_weights_of_the_best_epoch_are_written(
 ) -> None:
     seen: list[dict[str, torch.Tensor]] = []
 
-    def separation(_validation: object, method: FoD) -> float:
+    def judge(_validation: object, method: FoD) -> dict[str, float]:
         seen.append({name: weight.clone() for name, weight in method.state_dict().items()})
-        return separations[len(seen) - 1]
+        return {"separation": separations[len(seen) - 1]}
 
-    monkeypatch.setattr(epochs.Validation, "separation", separation)
+    monkeypatch.setattr(epochs.Validation, "judge", judge)
     bundle = train_plain(settings(tmp_path / "bundle"), progress=False)
     assert bundle.metrics["validation"] == {"epoch": kept, "separation": max(separations)}
     built = bundle.build_method().state_dict()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hallmark.errors import BundleError, ConfigError
 from hallmark.gallery.describe import Describer, Photograph
-from hallmark.training.bundle import open_bundle, write_reduction
+from hallmark.training.bundle import open_bundle, write_calibration, write_reduction
 from hallmark.training.reduction import Reduction, ReductionConfig, fit_reduction, read_reduction
 
 
@@ -94,11 +94,14 @@ def test_a_bundle_describes_by_its_reduction(bundle, tmp_path: Path):
     long = described(whole, images)
     reduction = fit_reduction(long, ReductionConfig(dimensions=4))
     shutil.copytree(bundle.path, tmp_path / "short")
+    with pytest.raises(BundleError, match=r"short: is calibrated already"):
+        write_reduction(tmp_path / "short", reduction)
+    (tmp_path / "short" / "calibration.json").unlink()
     short = write_reduction(tmp_path / "short", reduction)
     assert short.embedding_id != bundle.embedding_id
     assert short.bundle_id != bundle.bundle_id
     found = described(Describer(open_bundle(short.path)), images)
     np.testing.assert_allclose(found, np.stack([reduction(one) for one in long]), atol=1e-6)
     (short.path / "reduction.safetensors").unlink()
-    again = open_bundle(short.path)
+    again = write_calibration(short.path, bundle.calibration)
     assert (again.bundle_id, again.embedding_id, again.reduction()) == (bundle.bundle_id, bundle.embedding_id, None)
