@@ -229,7 +229,7 @@ def _gather(photographs: Set, threshold: float, config: CalibrationConfig, folde
     bundle = photographs.bundle
     gallery = write_references(folder / "ablation.lance", photographs.references, bundle.bundle_id, bundle.embedding_id)
     index, comparison = GalleryIndex(gallery), Comparison(gallery, threshold, config.verification)
-    return [sample_of(told, query, index, comparison, config.num_candidates) for told, query in photographs.queries]
+    return [sample_of(told, query, index, comparison, config) for told, query in photographs.queries]
 
 
 def _margin(sample: Sample) -> float:

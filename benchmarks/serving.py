@@ -106,7 +106,7 @@ def _enrol_and_calibrate(folder: Path, preset: str, drawn: Path, enrolled: list[
     gallery = write_references(folder / "gallery.lance", references, bundle.bundle_id, bundle.embedding_id)
     config, index = CalibrationConfig(mode="one_class"), GalleryIndex(gallery)
     comparison = Comparison(gallery, 0.5, config.verification)
-    samples = [sample_of(row, described(row), index, comparison, config.num_candidates) for row in held_out]
+    samples = [sample_of(row, described(row), index, comparison, config) for row in held_out]
     write_calibration(bundle.path, fit_calibration(samples, 0.5, config, "benchmark", 0).model_dump(mode="json"))
 
 

@@ -208,8 +208,7 @@ class Bench:
         """A comparison whose templates are made, and its calibration on the held-out genuine photographs."""
         comparison = Comparison(self.gallery, self.threshold, config.verification)
         samples = [
-            sample_of(one.told, one.described, self.index, comparison, config.num_candidates)
-            for one in self.parted.calibration
+            sample_of(one.told, one.described, self.index, comparison, config) for one in self.parted.calibration
         ]
         return comparison, fit_calibration(samples, self.threshold, config, "benchmark", 0)
 

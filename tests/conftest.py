@@ -16,7 +16,7 @@ from hallmark.gallery.describe import Describer, Located, describe_located
 from hallmark.gallery.store import Gallery, Reference, write_references
 from hallmark.methods.fod import FoD
 from hallmark.training.bundle import Bundle, write_bundle, write_calibration
-from hallmark.training.run import FoDRun, RunConfig
+from hallmark.training.run import FoDRun, KAGRun, RunConfig
 from hallmark.types import Authenticity, Described, Details, Quality
 from hallmark.verdict.calibration import Calibration
 
@@ -138,3 +138,35 @@ def gallery(bundle: Bundle, photographs: Path, tmp_path_factory: pytest.TempPath
     ]
     place = tmp_path_factory.mktemp("gallery") / "g.lance"
     return write_references(place, references, bundle.bundle_id, bundle.embedding_id)
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier_run() -> RunConfig:
+    """A run of the smallest KAG-MTLN, at another size than the smallest FoD."""
+    settings = {
+        "manifest": "manifest.parquet",
+        "out": "bundle",
+        "method": {
+            "method": "kag_mtln",
+            "backbone": {"name": "test_resnet", "pretrained": False, "stage": 3, "group_norm": True},
+            "reduce": 8,
+            "pyramid": [1, 2],
+            "hidden": 16,
+            "dropout": 0.0,
+        },
+        "preprocessing": {"side_px": 48},
+    }
+    return validate(KAGRun, settings, "tiny classifier run")
+
+
+@pytest.fixture(scope="session")
+def classifier(
+    tmp_path_factory: pytest.TempPathFactory, tiny_classifier_run: RunConfig, calibration: Calibration
+) -> Bundle:
+    """A calibrated bundle that classifies, with random weights and the same two products."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("session") / "classifier"
+    weights = tiny_classifier_run.exported(2).state_dict()
+    write_bundle(path, weights, tiny_classifier_run, ["a", "b"], {"epochs": []}, {"seed": 0})
+    fitted = calibration.model_copy(update={"mode": "classifier", "slope": 0.5})
+    return write_calibration(path, fitted.model_dump(mode="json"))

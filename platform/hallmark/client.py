@@ -105,7 +105,7 @@ class Client(Exchange):
 
         Args:
             photographs: 1 to 8 paths or encoded photographs.
-            product: only references of it are asked.
+            product: the one to ask about; None = all.
             boxes: by photograph, where the product is, (x0, y0, x1, y1) px; None = everywhere.
             overlays: whether pictures of the evidence are wanted; the verdicts are `VerdictAnswer` then.
 

@@ -23,7 +23,8 @@ def add_verify(commands: argparse._SubParsersAction) -> None:
     verify = commands.add_parser(
         "verify",
         help="verdicts about photographs and folders of them, by a service or in this process",
-        description="Examines photographs by a service (--url) or in this process (--bundle and --gallery).",
+        description="Examines photographs by a service (--url) or in this process (--bundle, and --gallery unless it "
+        "classifies).",
         epilog="Exit status: 0 every photograph is genuine; 1 at least one is counterfeit, inconclusive or not in the "
         "gallery; 2 a photograph could not be examined and no other gives 1, or the command could not run; 130 Ctrl-C.",
     )
@@ -31,10 +32,14 @@ def add_verify(commands: argparse._SubParsersAction) -> None:
     by = verify.add_mutually_exclusive_group(required=True)
     by.add_argument("--url", help="of a service, such as http://127.0.0.1:8000")
     by.add_argument("--bundle", type=Path, help="folder of a calibrated bundle")
-    verify.add_argument("--gallery", type=Path, help="the gallery, a folder ending in .lance; with --bundle")
+    verify.add_argument(
+        "--gallery",
+        type=Path,
+        help="the gallery, a folder ending in .lance; with --bundle, needless for one that classifies",
+    )
     key = "file with the service's key in its first line (default: the variable HALLMARK_KEY)"
     verify.add_argument("--key-file", type=Path, metavar="FILE", help=key)
-    verify.add_argument("--product", help="ask only references of it")
+    verify.add_argument("--product", help="ask about it alone")
     verify.add_argument("--box", default="", help="where the product is: x0,y0,x1,y1 in px (default: everywhere)")
     csv = "write a row a photograph; a file that was begun is gone on with, rows with an error are tried again"
     verify.add_argument("--csv", type=Path, metavar="FILE", help=csv)
@@ -68,7 +73,7 @@ def add_certificates(commands: argparse._SubParsersAction) -> None:
     again.add_argument("certificate", type=Path, metavar="CERTIFICATE", help="its JSON")
     again.add_argument("photographs", nargs="+", type=Path, metavar="IMAGE", help="the certified files, in any order")
     again.add_argument("--bundle", type=Path, required=True, help="folder of the bundle")
-    again.add_argument("--gallery", type=Path, required=True, help="the gallery that holds the certified version")
+    again.add_argument("--gallery", type=Path, help="the gallery that holds the certified version, where it names one")
     again.add_argument("--public-key", metavar="HEX_OR_FILE", help=public)
     tolerance = "by how much numbers may differ, for another kind of processor (%(default)s: not at all)"
     again.add_argument("--tolerance", type=_positive, default=0.0, metavar="X", help=tolerance)
@@ -92,8 +97,8 @@ def _positive(text: str) -> float:
 
 
 def _verify(refuse: Callable[[str], None], arguments: argparse.Namespace) -> int:
-    if (arguments.bundle is None) != (arguments.gallery is None):
-        refuse("--bundle and --gallery go together, and without --url")
+    if arguments.bundle is None and arguments.gallery is not None:
+        refuse("--gallery goes with --bundle, and without --url")
     from hallmark.evaluation.batch import exit_status, find_photographs, summary, verify_files
     from hallmark.evaluation.tables import VerdictRow, verdict_table
 

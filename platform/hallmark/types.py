@@ -100,7 +100,9 @@ class Quality(_Answer):
 class Scores(_Answer):
     """Scores by stage, beside the thresholds they were held against. Higher = more genuine; None = no such evidence."""
 
-    global_similarity: float = Field(description="g+: highest cosine to a reference of the product, any authenticity")
+    global_similarity: float | None = Field(
+        description="g+: highest cosine to a reference of the product, any authenticity; null: there is none to compare"
+    )
     global_genuine: float | None = Field(description="highest cosine to a genuine reference of the product")
     global_counterfeit: float | None = Field(description="highest cosine to a counterfeit reference of the product")
     match_genuine: float | None = Field(description="v+: best match score with a genuine reference, 0 to 1")
@@ -158,7 +160,7 @@ class Verdict(_Answer):
     quality: Quality
     image_id: str = Field(description="SHA-256 of the photograph's bytes")
     bundle_id: str
-    gallery_version: int
+    gallery_version: int = Field(description="0: the bundle classifies, and no gallery was asked")
     config_hash: str
     request_id: str | None = None
     timings_ms: dict[str, float] = Field(description="milliseconds by stage")
@@ -218,13 +220,17 @@ class Retrieved:
     """What retrieval says of a query: the likeliest product and its nearest references."""
 
     product: str | None
-    """None where the gallery is empty."""
+    """None where there is no reference to tell it by, nor a classifier that does."""
     part: str | None
-    global_similarity: float
-    """g+, highest cosine to a reference of the product; -1 where the gallery is empty."""
+    global_similarity: float | None
+    """g+, highest cosine to a reference of the product; None where there is no reference of it, nan where the
+    descriptor is not finite."""
     candidates: tuple[Candidate, ...]
     """Genuine references first, then counterfeit ones, each by falling similarity, ties by reference_id."""
     gallery_version: int
+    """0: no gallery was asked."""
+    classifier_logit: float | None = None
+    """A classifier's log odds of genuine; None where none knows the product."""
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,8 @@ def photographs(pictures: dict[str, list[Picture]], tmp_path_factory: pytest.Tem
         "counterfeit": pictures[f"{tag}/counterfeit"][2],
         "inconclusive": pictures[f"{tag}/counterfeit"][3],
         "stranger": pictures["unrelated"][0],
+        "classified": pictures[f"{tag}/genuine"][3],
+        "classified-beside-references": pictures[f"{tag}/genuine"][3],
     }
     files = {}
     for name, picture in shown.items():
@@ -197,7 +199,10 @@ class MadeUpGraph:
         image = decode(data)
         known = [p for drawn in self.pictures.values() for p in drawn if p.drawn.jpeg == data]
         kind = name.split("-")[0].split(".")[0]
-        verdict = made_up(kind, data, known[0] if known else None, self.pictures, ask.request_id)
+        drawn, is_classified = known[0] if known else None, kind == "classified"
+        verdict = made_up("genuine" if is_classified else kind, data, drawn, self.pictures, ask.request_id)
+        if is_classified:
+            verdict = by_classes(verdict, has_gallery="references" in name)
         overlays = Overlays(None, None, photograph=_thumbnail(image), reference=None) if ask.overlays else None
         unusable = "blurred" in verdict.reason
         return Answered(verdict, _SOURCE, "c0ffee", decision={}, unusable=unusable, overlays=overlays)
@@ -335,6 +340,21 @@ def made_up(
         request_id=request_id,
         timings_ms={"decode": 9.4, "embed": 41.2, "search": 0.6, "verify": 63.1},
     )
+
+
+def by_classes(verdict: Verdict, has_gallery: bool) -> Verdict:
+    """The same verdict, as a bundle that classifies gives it."""
+    near = ("global_similarity", "global_genuine", "global_counterfeit")
+    kept = {name: getattr(verdict.scores, name) if has_gallery else None for name in near}
+    thresholds = {name: getattr(verdict.scores, name) for name in Scores.model_fields if name.startswith("threshold_")}
+    rest = dict.fromkeys(("match_genuine", "match_counterfeit"))
+    scores = Scores(**kept, **thresholds, **rest, classifier_logit=3.25, decision=3.25)
+    told = {"scores": scores, "cue_pairs": [], "residual_map": None}
+    told["reason"] = f"Log odds of genuine +3.250 as {verdict.product}, genuine from {_HIGH:+.3f}."
+    if has_gallery:
+        shown = [one.model_copy(update={"match_score": 0.0, "num_matches": 0}) for one in verdict.references]
+        return verdict.model_copy(update=told | {"references": shown})
+    return verdict.model_copy(update=told | {"references": [], "part": None, "gallery_version": 0})
 
 
 def _scores(known: bool, decision: float | None) -> Scores:

@@ -13,10 +13,11 @@ from hallmark.data.manifest import ImportConfig
 from hallmark.data.synthetic import DrawConfig, plan
 from hallmark.evaluation.batch import VerifyBatchConfig
 from hallmark.evaluation.protocol import EvaluateConfig, FoDJob, KAGJob
+from hallmark.evaluation.variants import AnalysisConfig, axes, run_of
 from hallmark.gallery.build import GalleryConfig
 from hallmark.serving.deploy import read_serve_config
 from hallmark.serving.graph import deployment_name
-from hallmark.serving.settings import BundleConfig, CanaryConfig, GraphConfig, LiveConfig, TrafficConfig
+from hallmark.serving.settings import CANARY, BundleConfig, CanaryConfig, GraphConfig, LiveConfig, TrafficConfig
 from hallmark.training.run import read_run
 
 CONFIGS = Path(__file__).resolve().parents[2] / "jobs" / "configs"
@@ -29,12 +30,14 @@ TRAINING = [
 ]
 PRESETS = [(family, name) for family in JOBS for name in preset_names(family)]
 DRAWING = sorted(CONFIGS.glob("draw_*.yaml"))
+ANALYSES = sorted(CONFIGS.glob("analyse_*.yaml"))
 
 
 def test_every_file_is_of_a_known_kind():
     assert TRAINING
     assert DRAWING
-    assert set(CONFIGS.iterdir()) == {*(file for _, file in TRAINING), *DRAWING}
+    assert ANALYSES
+    assert set(CONFIGS.iterdir()) == {*(file for _, file in TRAINING), *DRAWING, *ANALYSES}
 
 
 @pytest.mark.parametrize(("family", "file"), TRAINING, ids=lambda part: getattr(part, "name", part))
@@ -47,6 +50,13 @@ def test_training_files_load(family, file):
 @pytest.mark.parametrize("file", DRAWING, ids=lambda file: file.name)
 def test_drawing_files_load_and_plan_something(file):
     assert plan(load_config(DrawConfig, file))
+
+
+@pytest.mark.parametrize("file", ANALYSES, ids=lambda file: file.name)
+def test_analysis_files_load_and_every_variant_is_a_valid_run(file):
+    config = load_config(AnalysisConfig, file, ["run.manifest=m.parquet", "out=analysis"])
+    variants = {variant for axis in axes(config) for variant in axis.variants}
+    assert len({run_of(config, variant, seed=0).model_dump_json() for variant in variants}) > 20
 
 
 @pytest.mark.parametrize(("family", "preset"), PRESETS)
@@ -89,13 +99,24 @@ def test_all_the_presets_that_are_promised_are_there():
         (DrawConfig, ["difficulti=1"], r"difficulti: unknown key; did you mean 'difficulty'"),
         (DrawConfig, ["difficulty=-1"], r"difficulty: found -1"),
         (ImportConfig, ["source=x", "out=y", "incomplet=skip"], r"incomplet: unknown key; did you mean 'incomplete'"),
+        (
+            FoDJob,
+            [*GIVEN, "preset=tiny", "calibration.mode=classifier"],
+            r"calibration\.mode: found classifier, and the bundle does not",
+        ),
+        (KAGJob, [*GIVEN, "preset=tiny", "calibration.mode=fused"], r"mode: found fused, and the bundle classifies"),
+        (
+            FoDJob,
+            [*GIVEN, "preset=tiny", "calibration.classifier=c", "calibration.mode=paper_match"],
+            r"wanted mode fused or one_class",
+        ),
         (EvaluateConfig, ["role=tset"], r"role: found 'tset'"),
         (GalleryConfig, ["bundel=x"], r"bundel: unknown key; did you mean 'bundle'"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(model, overrides, said):
     with pytest.raises(ConfigError, match=said):
-        load_config(model, None, overrides, presets="fod" if model is FoDJob else None)
+        load_config(model, None, overrides, presets={FoDJob: "fod", KAGJob: "kag_mtln"}.get(model))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +151,7 @@ SERVING = sorted((CONFIGS.parents[1] / "serve_configs").glob("*.yaml"))
 
 
 def test_all_the_serve_configs_that_are_promised_are_there():
-    assert {file.name for file in SERVING} == {"local.yaml", "gpu.yaml", "canary.yaml"}
+    assert {file.name for file in SERVING} == {"local.yaml", "gpu.yaml", "canary.yaml", "several.yaml"}
 
 
 @pytest.mark.parametrize("file", SERVING, ids=lambda file: file.name)
@@ -147,14 +168,15 @@ def test_serve_configs_set_every_stage_so_that_no_request_is_lost(file):
     (application,) = read_serve_config(file)["applications"]
     config = GraphConfig.model_validate(application["args"])
     stages = {stage["name"]: stage for stage in application["deployments"]}
-    wanted = {"Gateway", "Enroller"}
+    wanted = {"Gateway"}
     for one in config.served():
-        wanted |= {deployment_name(stage, one.name) for stage in ("Retriever", "Verifier")}
+        own = ("Retriever", "Verifier") if one.name == CANARY else ("Retriever", "Verifier", "Enroller")
+        wanted |= {deployment_name(stage, one.name) for stage in own}
     assert set(stages) == wanted
     for name, stage in stages.items():
         assert 0 < stage["max_queued_requests"] < 1000, name
         assert stage["graceful_shutdown_timeout_s"] >= 30, name
-        if name == "Enroller":
+        if name.startswith("Enroller"):
             assert (stage["num_replicas"], stage["max_surge_percent"]) == (1, 0)
             assert "autoscaling_config" not in stage
         else:
@@ -183,7 +205,6 @@ def test_the_canary_has_stages_of_its_own_and_shares_that_change_while_it_runs()
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["bundle=b"], "gallery: missing"),
         (["gallery=g"], "bundle: missing"),
         ([], "wanted either bundle and gallery, or bundles"),
         (

@@ -19,10 +19,12 @@ from hallmark.evaluation.protocol import Describe, EvaluateConfig, examine_photo
 from hallmark.evaluation.report import Example, write_report
 from hallmark.evaluation.tables import write_tables
 from hallmark.gallery.describe import Outcome
-from hallmark.gallery.index import GalleryIndex
-from hallmark.gallery.store import open_gallery
+from hallmark.gallery.store import Gallery, gallery_of
 from hallmark.training.bundle import Bundle, open_bundle
 from hallmark.verdict.calibration import calibration_of
+
+_METHODS = {"fod": "FoD", "kag_mtln": "KAG-MTLN"}
+"""What the values of `method.method` are called in titles."""
 
 
 def assess(config: EvaluateConfig, describe: Describe) -> tuple[Evaluation, Path]:
@@ -35,7 +37,7 @@ def assess(config: EvaluateConfig, describe: Describe) -> tuple[Evaluation, Path
         BundleError, GalleryError, DataError, OutputError: what is wrong with the input or the output folder.
     """
     bundle = open_bundle(config.bundle)
-    gallery = open_gallery(config.gallery, config.gallery_version, bundle.embedding_id)
+    gallery = gallery_of(bundle, config.gallery, config.gallery_version)
     examination = examine_photographs(bundle, gallery, config, describe)
     examined = examination.examined
     costs = costs_of(bundle.build_method(), bundle.input.preprocessing, gallery)
@@ -49,13 +51,13 @@ def assess(config: EvaluateConfig, describe: Describe) -> tuple[Evaluation, Path
         evaluation,
         examined,
         bundle.metrics.get("epochs", []),
-        _examples(examined, GalleryIndex(gallery), config.num_examples),
+        _examples(examined, gallery, config.num_examples),
         _told(bundle, config, examination.unread),
     )
     return evaluation, report
 
 
-def _examples(examined: list[Examined], index: GalleryIndex, count: int) -> list[Example]:
+def _examples(examined: list[Examined], gallery: Gallery, count: int) -> list[Example]:
     """Wrong ones first, then as even a choice of product and truth as there is."""
     kinds: dict[tuple[str | None, str], list[Examined]] = defaultdict(list)
     for photograph in sorted(examined, key=lambda photograph: photograph.image_id):
@@ -64,12 +66,12 @@ def _examples(examined: list[Examined], index: GalleryIndex, count: int) -> list
     right = [photograph for photograph in chain.from_iterable(zip_longest(*kinds.values())) if photograph]
     wrong = [photograph for photograph in examined if not photograph.is_right]
     chosen = [*wrong[: count // 2], *right]
-    return [_example(photograph, index) for photograph in chosen[:count]]
+    return [_example(photograph, gallery) for photograph in chosen[:count]]
 
 
-def _example(photograph: Examined, index: GalleryIndex) -> Example:
+def _example(photograph: Examined, gallery: Gallery) -> Example:
     references = photograph.verdict.references
-    thumbnail = index.thumbnail(references[0].reference_id) if references else None
+    thumbnail = gallery.thumbnail(references[0].reference_id) if references else None
     return Example(photograph, read_bytes(photograph.uri), thumbnail, edit_mask=_edit_mask(photograph))
 
 
@@ -83,7 +85,7 @@ def _edit_mask(photograph: Examined) -> np.ndarray | None:
 def _told(bundle: Bundle, config: EvaluateConfig, unread: list[Outcome]) -> dict[str, object]:
     table = read_manifest(Path(config.manifest))
     return {
-        "title": f"FoD on {len(bundle.products)} products",
+        "title": f"{_METHODS[bundle.run.method.method]} on {len(bundle.products)} products",
         "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "roles": dict(Counter(table.column("role").to_pylist())),
         "seeds": {"training": bundle.run.seed, "bootstrap": config.seed},

@@ -41,9 +41,11 @@ class VerifyBatchConfig(Config):
         "URI a line; whatever else a table says of them is not used"
     )
     bundle: str = Field(description="folder of the bundle, calibrated")
-    gallery: str = Field(description="the gallery, a folder ending in .lance")
+    gallery: str | None = Field(
+        None, description="the gallery, a folder ending in .lance; null: none, for a bundle that classifies"
+    )
     gallery_version: int | None = Field(None, ge=1, description="null: the latest")
-    product: str | None = Field(None, description="only references of it are asked; null: all")
+    product: str | None = Field(None, description="only it is asked about; null: all")
     out: str = Field(description="folder for verdicts.csv and verdicts.parquet; a run that was cut off is gone on with")
     decision: DecisionConfig = DecisionConfig()
     num_workers: int = Field(1, ge=1, description="actors that describe photographs")

@@ -27,7 +27,7 @@ def charts(
         "reliability": figures.reliability_diagram(evaluation.calibration),
         "abstention": figures.risk_coverage_curves(evaluation.risk_coverage),
     }
-    if evaluation.rejection.unrelated_rejected.n:
+    if evaluation.rejection.unrelated_rejected.n and evaluation.rejection.rules:
         drawn["rejection"] = figures.rejection_curves(examined)
     if training_records:
         drawn["training"] = figures.training_curves(training_records)
@@ -51,7 +51,11 @@ def _histograms(examined: Sequence[Examined]) -> dict[str, Figure]:
         for truth in TRUTHS[:2]
     }
     similarity = {
-        str(truth): [one.verdict.scores.global_similarity for one in examined if one.authenticity == truth]
+        str(truth): [
+            one.verdict.scores.global_similarity
+            for one in examined
+            if one.authenticity == truth and one.verdict.scores.global_similarity is not None
+        ]
         for truth in TRUTHS
     }
     unique = {name: values[0] for name, values in thresholds_of(examined).items() if len(values) == 1}

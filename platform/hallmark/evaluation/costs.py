@@ -29,11 +29,14 @@ class StageTime(Figures):
 
 
 class Costs(Figures):
-    """What the bundle and the gallery cost; `forward_flops` counts a multiplication and an addition as two."""
+    """What the bundle and the gallery cost; `forward_flops` counts a multiplication and an addition as two.
+
+    `bytes_per_reference` is None where there is no reference.
+    """
 
     forward_flops: int
     side_px: int
-    bytes_per_reference: float
+    bytes_per_reference: float | None
     num_references: int
 
 
@@ -85,7 +88,7 @@ def costs_of(method: Method, preprocessing: Preprocessing, gallery: Gallery) -> 
     return Costs(
         forward_flops=forward_flops(method, preprocessing),
         side_px=preprocessing.side_px,
-        bytes_per_reference=size / count,
+        bytes_per_reference=size / count if count else None,
         num_references=count,
     )
 
@@ -106,6 +109,8 @@ def reference_bytes(gallery: Gallery) -> float:
 
 
 def _reference_sizes(gallery: Gallery) -> tuple[int, int]:
+    if not gallery.num_references:
+        return 0, 0
     dataset = gallery._dataset
     columns = [field.name for field in dataset.schema if _is_bulk(field.type)]
     size = count = 0

@@ -105,8 +105,10 @@ def _facts(photograph: Examined) -> list[tuple[str, str]]:
     facts = [
         ("p_genuine", number(verdict.p_genuine)),
         ("decision score", number(scores.decision)),
-        ("global similarity", f"{scores.global_similarity:.3f} (in gallery from {scores.threshold_global:.3f})"),
     ]
+    if scores.global_similarity is not None:
+        said = f"{scores.global_similarity:.3f} (in gallery from {scores.threshold_global:.3f})"
+        facts.append(("global similarity", said))
     told = {"inlier ratio": scores.inlier_ratio, "cue agreement, by location": scores.cue_agreement_z}
     facts += [(name, number(score)) for name, score in told.items() if score is not None]
     facts += [

@@ -10,12 +10,13 @@ from time import perf_counter
 from hallmark.data.preprocess import Box
 from hallmark.gallery.describe import Describer
 from hallmark.gallery.index import GalleryIndex
-from hallmark.gallery.store import Gallery, open_gallery
+from hallmark.gallery.store import Gallery, gallery_of
 from hallmark.training.bundle import Bundle, open_bundle
 from hallmark.types import Described, Retrieved, Verdict
 from hallmark.verdict.calibration import calibration_of
 from hallmark.verdict.comparison import Examiner
 from hallmark.verdict.decide import DecisionConfig
+from hallmark.verdict.retrieval import retrieve
 
 _AS_CALIBRATED = DecisionConfig()
 
@@ -25,7 +26,7 @@ class Expert:
 
     Args:
         bundle: calibrated.
-        gallery: built with its embedding.
+        gallery: built with its embedding, or none where it classifies.
         decision: settings laid over the calibration.
     """
 
@@ -39,17 +40,17 @@ class Expert:
     def open(
         cls,
         bundle: str | Path,
-        gallery: str | Path,
+        gallery: str | Path | None = None,
         gallery_version: int | None = None,
         decision: DecisionConfig = _AS_CALIBRATED,
     ) -> Expert:
-        """From a bundle's folder and a gallery's place; the latest version by default.
+        """From a bundle's folder and a gallery's place; the latest version by default. No gallery: one that classifies.
 
         Raises:
             BundleError, GalleryError: what is wrong with them.
         """
         opened = open_bundle(bundle)
-        return cls(opened, open_gallery(gallery, gallery_version, opened.embedding_id), decision)
+        return cls(opened, gallery_of(opened, gallery, gallery_version), decision)
 
     @cached_property
     def _describer(self) -> Describer:
@@ -61,7 +62,7 @@ class Expert:
         Args:
             data: the file.
             box: where the product is, px; None = everywhere.
-            product: only references of it are asked; None = all.
+            product: only it is asked about; None = all.
 
         Raises:
             DecodeError, DataError: the photograph or its box is unusable.
@@ -78,11 +79,11 @@ class Expert:
         Args:
             query: as this bundle describes it.
             spent_ms: stages so far.
-            product: only references of it are asked.
+            product: only it is asked about.
         """
         began = perf_counter()
-        asked = {} if product is None else {"product": product}
-        retrieved = self.index.retrieve(query.descriptor, self.calibration.num_candidates, **asked)
+        mode, num_candidates = self.calibration.mode, self.calibration.num_candidates
+        retrieved = retrieve(self.index, query, mode, num_candidates, product)
         found = perf_counter()
         verdict = self._examiner.examine(query, retrieved)
         timings = {**(spent_ms or {}), "retrieve": 1e3 * (found - began), "verify": 1e3 * (perf_counter() - found)}

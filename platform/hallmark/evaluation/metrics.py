@@ -71,7 +71,8 @@ class Evaluation(Figures):
 
     `evidence`: AUROC of genuine against counterfeit for each score by itself, see `Examined.evidence`; scores that no
     photograph has are left out. `retrieval_*` and `reranking` are None where no rankings were given, `localisation`
-    where no counterfeit has an edit mask. `items_fused`: the verdicts about whole items, where they were given.
+    where no counterfeit has an edit mask. `class_accuracy`: in-domain photographs of which both product and
+    authenticity were told rightly. `items_fused`: the verdicts about whole items, where they were given.
     """
 
     photographs: int
@@ -94,6 +95,7 @@ class Evaluation(Figures):
     auroc_global_margin: Estimate
     evidence: dict[str, Estimate]
     product_accuracy: Proportion
+    class_accuracy: Proportion
     rejection: RejectionReport
     calibration: Calibration
     risk_coverage: list[RiskCoverage]
@@ -157,6 +159,7 @@ def evaluate_examined(
         auroc_global_margin=measure.auroc([p.global_margin for p in examined]),
         evidence=measure.evidence(),
         product_accuracy=Proportion.count(p.verdict.product == p.product for p in in_domain),
+        class_accuracy=Proportion.count(p.is_right and p.verdict.product == p.product for p in in_domain),
         rejection=reject(examined, measure.bootstrap),
         calibration=_calibration(in_domain),
         risk_coverage=abstain(examined, seed, resamples),

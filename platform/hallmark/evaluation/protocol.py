@@ -6,24 +6,24 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 from tqdm import tqdm
 
 from hallmark.config import Config
 from hallmark.data.manifest import manifest_hash, read_bytes, read_manifest, rows_with
 from hallmark.data.preprocess import Box
-from hallmark.errors import DataError, DecodeError
+from hallmark.errors import ConfigError, DataError, DecodeError
 from hallmark.evaluation.expert import Expert
 from hallmark.evaluation.metrics import Examined
 from hallmark.evaluation.ranking import Ranking, rerank
 from hallmark.gallery.describe import Located, Outcome, located
 from hallmark.gallery.index import GalleryIndex
 from hallmark.gallery.store import Gallery, Reference, enrolable, write_references
-from hallmark.training.bundle import Bundle, write_calibration, write_reduction
+from hallmark.training.bundle import Bundle, open_bundle, write_calibration, write_classifier, write_reduction
 from hallmark.training.reduction import ReductionConfig, fit_reduction
 from hallmark.training.run import FoDRun, KAGRun, RunConfig, read_run
 from hallmark.training.validation import global_margin, separation
@@ -34,6 +34,7 @@ from hallmark.verdict.decide import DecisionConfig
 from hallmark.verdict.fitting import fit_calibration, fit_match_threshold
 from hallmark.verdict.items import fuse
 from hallmark.verdict.matching import mutual_cosines
+from hallmark.verdict.retrieval import retrieve
 
 Describe = Callable[[Bundle, Sequence[Located]], Iterable[Outcome]]
 """Describes photographs, in order: on the cluster or in this process."""
@@ -48,6 +49,11 @@ class TrainJob(RunConfig):
     reduction: ReductionConfig = ReductionConfig()
     calibration: CalibrationConfig = CalibrationConfig()
 
+    @model_validator(mode="after")
+    def _fitting_mode(self) -> Self:
+        check_mode(self.calibration, self.classifies)
+        return self
+
     @property
     def run(self) -> RunConfig:
         """The training run alone."""
@@ -61,13 +67,17 @@ class FoDJob(FoDRun, TrainJob):
 class KAGJob(KAGRun, TrainJob):
     """Training KAG-MTLN, and what follows it."""
 
+    calibration: CalibrationConfig = CalibrationConfig(mode="classifier")
+
 
 class EvaluateConfig(Config):
     """Which photographs are examined, with what."""
 
     manifest: str = Field(description="path of manifest.parquet")
     bundle: str = Field(description="folder of the bundle, calibrated")
-    gallery: str = Field(description="the gallery, a folder ending in .lance")
+    gallery: str | None = Field(
+        None, description="the gallery, a folder ending in .lance; null: none, for a bundle that classifies"
+    )
     gallery_version: int | None = Field(None, ge=1, description="null: the latest")
     out: str = Field(description="folder for report.html, metrics.json, metrics.md and verdicts.csv")
     role: Role = Field(Role.TEST, description="photographs of this role are examined")
@@ -121,8 +131,12 @@ def calibrate(bundle: Bundle, config: CalibrationConfig, describe: Describe) -> 
     """Fit every threshold on the validation photographs of the bundle's manifest, against its training photographs.
 
     Raises:
+        ConfigError: the mode is not one for such a bundle.
+        BundleError: `classifier` names no bundle that classifies.
         DataError: there are too few validation photographs.
     """
+    check_mode(config, bundle.classifies)
+    bundle = write_classifier(bundle.path, None if config.classifier is None else open_bundle(config.classifier))
     table = read_manifest(Path(bundle.run.manifest))
     enrolled = rows_with(table, (Role.TRAIN, Role.REFERENCE), _IN_DOMAIN)
     judged = rows_with(table, (Role.VAL,), _IN_DOMAIN)
@@ -142,9 +156,17 @@ def calibrate(bundle: Bundle, config: CalibrationConfig, describe: Describe) -> 
         index = GalleryIndex(gallery)
         comparison = Comparison(gallery, threshold_match, config.verification)
         progress = tqdm(queries, desc="calibrating", unit="photo", mininterval=2, ascii=True)
-        samples = [sample_of(row, query, index, comparison, config.num_candidates) for row, query in progress]
+        samples = [sample_of(row, query, index, comparison, config) for row, query in progress]
     fitted = fit_calibration(samples, threshold_match, config, manifest_hash(table), bundle.run.seed)
     return write_calibration(bundle.path, fitted.model_dump(mode="json"))
+
+
+def check_mode(config: CalibrationConfig, classifies: bool) -> None:
+    """Raises ConfigError where a bundle that classifies is to be calibrated by cues that it has not, or the reverse."""
+    if (config.mode == "classifier") != classifies:
+        found, wanted = config.mode, "classifier" if classifies else "fused, paper_match or one_class"
+        does = "classifies and has no cues" if classifies else "does not classify"
+        raise ConfigError(f"calibration.mode: found {found}, and the bundle {does}; wanted {wanted}")
 
 
 def training_outcome(bundle: Bundle) -> list[str]:
@@ -171,7 +193,7 @@ class Examination:
     items: list[Examined]
     """The in-domain items: the verdict of all their photographs together, shown by one of them."""
     rankings: list[Ranking]
-    """Of the in-domain photographs."""
+    """Of the in-domain photographs; none where there is no reference."""
     unread: list[Outcome]
 
 
@@ -189,13 +211,13 @@ def examine_photographs(bundle: Bundle, gallery: Gallery, config: EvaluateConfig
             continue
         retrieved, verdict = expert.judge(query, outcome.timings_ms)
         examined.append(_examined(row, verdict))
-        if examined[-1].in_domain:
+        if examined[-1].in_domain and len(expert.index):
             rankings.append(_ranking(examined[-1], query, retrieved, expert.index))
     return Examination(examined, _fused(examined, expert.calibration), rankings, unread)
 
 
 def examine_files(
-    bundle_path: Path, gallery_uri: Path, photographs: Sequence[Path], box: Box | None = None
+    bundle_path: Path, gallery_uri: Path | None, photographs: Sequence[Path], box: Box | None = None
 ) -> list[Verdict]:
     """Verdicts about photographs of unknown authenticity, in this process; the box is every photograph's.
 
@@ -263,10 +285,10 @@ def _ranking(photograph: Examined, query: Described, retrieved: Retrieved, index
 
 
 def sample_of(
-    row: dict[str, Any], query: Described, index: GalleryIndex, comparison: Comparison, num_candidates: int
+    row: dict[str, Any], query: Described, index: GalleryIndex, comparison: Comparison, config: CalibrationConfig
 ) -> Sample:
     """All that calibration wants to know of one photograph of known authenticity; `row` is its row of the manifest."""
-    retrieved = index.retrieve(query.descriptor, num_candidates)
+    retrieved = retrieve(index, query, config.mode, config.num_candidates)
     evidence = comparison.evidence(query, retrieved)
     return Sample(
         features=evidence.features(),

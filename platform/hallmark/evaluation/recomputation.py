@@ -44,14 +44,14 @@ class Recomputed:
 
 
 def recompute(
-    certificate: Certificate, bundle: Path, gallery: Path, photographs: Sequence[Path], tolerance: float = 0.0
+    certificate: Certificate, bundle: Path, gallery: Path | None, photographs: Sequence[Path], tolerance: float = 0.0
 ) -> Recomputed:
     """Compute a certificate's verdicts anew.
 
     Args:
         certificate: checked.
         bundle: the folder that it was given by.
-        gallery: that holds the certified version.
+        gallery: that holds the certified version; None where it names none.
         photographs: the certified ones, in any order.
         tolerance: by how much numbers may differ, for machines that round otherwise; texts are compared without the
             numbers in them then.
@@ -79,15 +79,18 @@ def recompute(
     return Recomputed(comparison.first, comparison.largest)
 
 
-def _certified_expert(certificate: Certificate, bundle: Path, gallery: Path, decision: DecisionConfig) -> Expert:
-    expert = Expert.open(bundle, gallery, certificate.gallery_version, decision)
+def _certified_expert(certificate: Certificate, bundle: Path, gallery: Path | None, decision: DecisionConfig) -> Expert:
+    # Version 0 is that of no gallery.
+    expert = Expert.open(bundle, gallery, certificate.gallery_version or None, decision)
     for name, place, found, wanted in (
         ("bundle_id", bundle, expert.bundle.bundle_id, certificate.bundle_id),
         ("gallery_content_id", gallery, expert.gallery.content_id, certificate.gallery_content_id),
         ("config_hash", bundle, config_hash(expert.calibration), certificate.config_hash),
     ):
         if found != wanted:
-            raise CertificateError(f"{name}: found {found} in {place}; the certificate names {wanted}")
+            raise CertificateError(
+                f"{name}: found {found or 'none'} in {place}; the certificate names {wanted or 'none'}"
+            )
     return expert
 
 

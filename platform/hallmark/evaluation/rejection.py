@@ -42,8 +42,8 @@ class RejectionReport(Figures):
     """What the verdicts rejected as not_in_gallery, and what each rule could reject.
 
     `by_kind`: unrelated photographs called not_in_gallery by kind, which is their `source_id` where there is one.
-    `rules`: for each rule all unrelated photographs, then each kind where there are several; `verification` only where
-    some photograph has an inlier ratio.
+    `rules`: for each rule all unrelated photographs, then each kind where there are several; `global` only where some
+    photograph was compared with a reference, `verification` only where some has an inlier ratio.
     """
 
     unrelated_rejected: Proportion
@@ -84,8 +84,14 @@ def kind_of(photograph: Examined) -> str | None:
 
 
 def rule_scores(examined: Sequence[Examined]) -> dict[Rule, np.ndarray]:
-    """(N,) float scores by rule, higher = more likely a product of the gallery."""
-    similarity = np.array([p.verdict.scores.global_similarity for p in examined], dtype=float)
+    """(N,) float scores by rule, higher = more likely a product of the gallery.
+
+    What was compared with no reference is rejected by no similarity: infinity.
+    """
+    similarities = [p.verdict.scores.global_similarity for p in examined]
+    if examined and all(similarity is None for similarity in similarities):
+        return {}
+    similarity = np.array([np.inf if told is None else told for told in similarities])
     inliers = [p.verdict.scores.inlier_ratio for p in examined]
     scores: dict[Rule, np.ndarray] = {"global": similarity}
     if any(ratio is not None for ratio in inliers):

@@ -37,7 +37,7 @@ EVIDENCE = {
     "surface_agreement": "surface agreement",
     "surface_agreement_z": "surface agreement, by location",
     "surface_margin": "surface, margin",
-    "classifier_logit": "classifier",
+    "classifier_logit": "classifier, log odds of genuine",
     "decision": "decision score",
 }
 """What the keys of `Evaluation.evidence` are called."""
@@ -86,6 +86,7 @@ def headline_rows(evaluation: Evaluation) -> list[list[str]]:
         ("AUROC, decision score", evaluation.auroc_decision, 0),
         ("AUROC, global margin", evaluation.auroc_global_margin, 0),
         ("product named rightly", evaluation.product_accuracy, 0),
+        ("product and authenticity told rightly", evaluation.class_accuracy, 0),
         ("unrelated called not_in_gallery", rejection.unrelated_rejected, 0),
         ("in-domain called not_in_gallery", rejection.in_domain_rejected, 0),
         ("counterfeit called not_in_gallery", rejection.counterfeit_rejected, 0),
@@ -262,6 +263,7 @@ def _costs(evaluation: Evaluation) -> Section:
     if costs is not None:
         side = f"one photograph of {costs.side_px} x {costs.side_px} px"
         rows.append(["floating-point operations of the network", f"{costs.forward_flops / 1e9:.3f} GFLOP", side])
+    if costs is not None and costs.bytes_per_reference is not None:
         limit = f"{REFERENCE_BYTES // 1024} KiB"
         kept = "within" if costs.bytes_per_reference <= REFERENCE_BYTES else "above"
         mean = f"mean of {costs.num_references} references; {kept} the {limit} a reference may take"

@@ -131,6 +131,11 @@ class Catalogue:
         self.product, self.part, self.genuine = (columns[name] for name in ("product", "part", "genuine"))
 
     @classmethod
+    def empty(cls) -> Catalogue:
+        """Of no reference."""
+        return cls._of(Layout([]), pa.schema([(name, pa.string()) for name in META]).empty_table(), Names(), Names())
+
+    @classmethod
     def read(cls, dataset: lance.LanceDataset, older: Catalogue | None = None) -> Catalogue:
         """Of a version; rows that another version of the gallery knows are not read again."""
         layout = Layout.of(dataset, None if older is None else older.layout)

@@ -15,12 +15,13 @@ import torch
 
 from hallmark.data.decode import decode
 from hallmark.data.manifest import read_bytes
-from hallmark.data.preprocess import Box, cut, fit, input_frame, luminance, normalise
+from hallmark.data.preprocess import Box, Preprocessing, cut, fit, input_frame, luminance, normalise
 from hallmark.data.surface import contrast, decode_surface, encode_surface, find_keypoints
 from hallmark.data.tone import adjust
 from hallmark.errors import DecodeError, HallmarkError
+from hallmark.methods.base import Embedding
 from hallmark.training.bundle import Bundle
-from hallmark.types import Described, Details, Quality
+from hallmark.types import Classified, Described, Details, Quality
 
 _THUMBNAIL_PX = 192
 _BLACK, _WHITE = 4 / 255, 251 / 255
@@ -33,13 +34,15 @@ class Photograph:
     image_id: str
     prepared: np.ndarray
     """(side, side, 3) uint8 RGB."""
-    surface: np.ndarray
-    """(S, S, 3) uint8 RGB, the same at the surface's size."""
+    surface: np.ndarray | None
+    """(S, S, 3) uint8 RGB, the same at the surface's size; None where the bundle compares no details."""
     quality: Quality
     thumbnail: bytes
     """JPEG, longest side at most 192 px."""
     box: Box | None = None
     """What was cut out of the original, px; None = all of it."""
+    classifier_input: np.ndarray | None = None
+    """(side', side', 3) uint8 RGB, as the classifier inside the bundle wants it; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Embedded:
     weights: np.ndarray
     """(T,) float32; 0 is padding."""
     stride: float
+    class_logits: np.ndarray | None = None
+    """(2P,) float32; None where the method does not classify."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,12 @@ class Describer:
     """A bundle's network on a device, from encoded bytes to descriptors; safe to share between threads."""
 
     def __init__(self, bundle: Bundle, device: torch.device | str = "cpu"):
-        self._input, self._device = bundle.input, torch.device(device)
-        self._method, self._reduction = bundle.build_method(device), bundle.reduction()
-        # The backbone keeps what its layers say until the end of a pass: one pass at a time.
-        self._turn = Lock()
+        self._input, self._reduction = bundle.input, bundle.reduction()
+        self._network = _Network(bundle, device)
+        self._classifier = None if bundle.classifier is None else _Network(bundle.classifier, device)
+        self._products = tuple((bundle.classifier or bundle).products)
+        # What a classifier says rests on no detail of the photograph that could be compared.
+        self._has_details = not bundle.classifies
 
     def read(self, data: bytes, box: Box | None = None, thumbnail: bool = True) -> Photograph:
         """Decode and prepare one photograph.
@@ -102,17 +109,16 @@ class Describer:
         image_id = hashlib.sha256(data).hexdigest()
         config = self._input.preprocessing
         toned = adjust(cut(image, box, config.margin), config.tone)
+        prepared = _fitted(toned, config, image_id)
         finer = config.model_copy(update={"side_px": config.surface.side_px})
-        # A random fill is drawn from the photograph itself, so that its descriptor is the same each time.
-        seed = int(image_id[:16], 16)
-        prepared = fit(toned, config, np.random.default_rng(seed)).pixels
         return Photograph(
             image_id=image_id,
             prepared=prepared,
-            surface=fit(toned, finer, np.random.default_rng(seed)).pixels,
+            surface=_fitted(toned, finer, image_id) if self._has_details else None,
             quality=_quality(image, prepared),
             thumbnail=_thumbnail(image) if thumbnail else b"",
             box=box,
+            classifier_input=None if self._classifier is None else self._classifier.prepare(image, box, image_id),
         )
 
     def describe(self, photographs: Sequence[Photograph]) -> list[Described]:
@@ -120,38 +126,75 @@ class Describer:
         return [self.detail(*pair) for pair in zip(photographs, self.embed(photographs), strict=True)]
 
     def embed(self, photographs: Sequence[Photograph]) -> list[Embedded]:
-        """The first half of `describe`: one pass of the network over a batch."""
+        """The first half of `describe`: one pass of each network over a batch."""
         if not photographs:
             return []
-        images = torch.from_numpy(np.stack([photograph.prepared for photograph in photographs])).to(self._device)
-        with self._turn, torch.inference_mode():
-            embedding = self._method.embed(normalise(images, self._input.preprocessing))
+        embedding = self._network([photograph.prepared for photograph in photographs])
+        class_logits = embedding.class_logits
+        if self._classifier is not None:
+            class_logits = self._classifier([photograph.classifier_input for photograph in photographs]).class_logits
         descriptors = embedding.descriptor.float().cpu().numpy()
         if self._reduction is not None:
             descriptors = [self._reduction(descriptor) for descriptor in descriptors]
         columns = (embedding.local, embedding.positions, embedding.weights)
-        rows = zip(descriptors, *(column.float().cpu().numpy() for column in columns), strict=True)
-        return [Embedded(*row, stride=embedding.stride) for row in rows]
+        logits = [None] * len(photographs) if class_logits is None else class_logits.float().cpu().numpy()
+        rows = zip(descriptors, *(column.float().cpu().numpy() for column in columns), logits, strict=True)
+        return [Embedded(*row, stride=embedding.stride, class_logits=told) for *row, told in rows]
 
     def detail(self, photograph: Photograph, embedded: Embedded) -> Described:
-        """The second half of `describe`, of one photograph: what is kept of its cues and its surface."""
+        """The second half of `describe`, of one photograph: its classes, what is kept of its cues and its surface."""
+        logits, classified = embedded.class_logits, None
+        if logits is not None:
+            classified = Classified(self._products, logits.reshape(len(self._products), 2))
+        details = self._details(photograph, embedded)
+        return Described(photograph.image_id, embedded.descriptor, details, photograph.quality, classified)
+
+    def _details(self, photograph: Photograph, embedded: Embedded) -> Details:
         config, quality = self._input.preprocessing, photograph.quality
         there = embedded.weights > 0
         local, positions, weights = embedded.local[there], embedded.positions[there], embedded.weights[there]
-        surface = encode_surface(photograph.surface, config.surface)
-        texture = contrast(photograph.surface, positions, embedded.stride) >= config.surface.least_contrast
-        details = Details(
+        surface, keypoints = b"", None
+        if self._has_details:
+            texture = contrast(photograph.surface, positions, embedded.stride) >= config.surface.least_contrast
+            weights = np.where(texture, weights, 0.0)
+            surface = encode_surface(photograph.surface, config.surface)
+            # As they will be found on the stored surface, which compression has changed.
+            keypoints = find_keypoints(decode_surface(surface))
+        return Details(
             image_id=photograph.image_id,
             local=local.astype(np.float16),
             positions=positions,
-            weights=np.where(texture, weights, 0.0).astype(np.float16),
+            weights=weights.astype(np.float16),
             stride=embedded.stride,
             frame=input_frame(quality.width, quality.height, config, photograph.box),
             surface=surface,
-            # As they will be found on the stored surface, which compression has changed.
-            keypoints=find_keypoints(decode_surface(surface)),
+            keypoints=keypoints,
         )
-        return Described(photograph.image_id, embedded.descriptor, details, quality)
+
+
+class _Network:
+    """A bundle's method on a device, and photographs as it wants them."""
+
+    def __init__(self, bundle: Bundle, device: torch.device | str):
+        self._config, self._device = bundle.input.preprocessing, torch.device(device)
+        self._method = bundle.build_method(device)
+        # The backbone keeps what its layers say until the end of a pass: one pass at a time.
+        self._turn = Lock()
+
+    def prepare(self, image: np.ndarray, box: Box | None, image_id: str) -> np.ndarray:
+        """(side, side, 3) uint8 RGB of a decoded photograph."""
+        return _fitted(adjust(cut(image, box, self._config.margin), self._config.tone), self._config, image_id)
+
+    def __call__(self, prepared: Sequence[np.ndarray]) -> Embedding:
+        """One pass over a batch of prepared photographs."""
+        images = torch.from_numpy(np.stack(prepared)).to(self._device)
+        with self._turn, torch.inference_mode():
+            return self._method.embed(normalise(images, self._config))
+
+
+def _fitted(toned: np.ndarray, config: Preprocessing, image_id: str) -> np.ndarray:
+    # A random fill is drawn from the photograph itself, so that its descriptor is the same each time.
+    return fit(toned, config, np.random.default_rng(int(image_id[:16], 16))).pixels
 
 
 def located(table: pa.Table) -> list[Located]:

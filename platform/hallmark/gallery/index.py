@@ -29,8 +29,10 @@ class GalleryIndex:
 
     def __init__(self, gallery: Gallery, config: IndexConfig | None = None, device: str = "cpu"):
         self._begin(gallery, config or IndexConfig(), device)
-        if len(self._catalogue) <= self.config.exact_limit:
-            self._search: ExactSearch | CompressedSearch = ExactSearch.load_or_build(gallery, index_path(gallery))
+        if not len(self._catalogue):
+            self._search: ExactSearch | CompressedSearch = ExactSearch([], 0)
+        elif len(self._catalogue) <= self.config.exact_limit:
+            self._search = ExactSearch.load_or_build(gallery, index_path(gallery))
         else:
             found = CompressedSearch.load_or_build(gallery, self._catalogue, self.config, _compressed_path(gallery))
             self._search = found.on_gpu() if self._has_gpu() else found
@@ -105,7 +107,7 @@ class GalleryIndex:
             return Retrieved(None, None, float("nan"), (), self.gallery.version)
         rows, near, settled = self._compared(descriptor, exclude_image, product, part)
         if not len(rows):
-            return Retrieved(None, None, -1.0, (), self.gallery.version)
+            return Retrieved(None, None, None, (), self.gallery.version)
         code = self._likeliest(rows, near, settled)
         own = self._catalogue.product[rows] == code
         rows, near = rows[own], near[own]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import lance
 import numpy as np
@@ -19,6 +20,9 @@ from hallmark.gallery.catalogue import Catalogue
 from hallmark.gallery.columns import DETAILS, LOCAL_DIM, META, details_of, matrix_of
 from hallmark.gallery.dataset import EMBEDDING_ID, open_dataset, reading
 from hallmark.types import Authenticity, Details, Member, ProductCount, ReferenceRecord
+
+if TYPE_CHECKING:  # torch comes with it, and a gallery can be kept without
+    from hallmark.training.bundle import Bundle
 
 
 @dataclass(frozen=True)
@@ -193,15 +197,58 @@ class Gallery:
             return self._dataset.take(rows, columns=columns)
 
 
-def open_gallery(uri: str | Path, version: int | None = None, embedding_id: str | None = None) -> Gallery:
+@dataclass(frozen=True)
+class NoGallery(Gallery):
+    """What a bundle that classifies is asked with where it has no gallery: version 0, without a reference."""
+
+    uri: str = ""
+    version: int = 0
+    embedding_id: str = ""
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """No names."""
+        return Catalogue.empty()
+
+    @property
+    def num_references(self) -> int:
+        """0."""
+        return 0
+
+    @property
+    def content_id(self) -> str:
+        """Empty: there is no file."""
+        return ""
+
+
+def gallery_of(bundle: Bundle, uri: str | Path | None, version: int | None = None) -> Gallery:
+    """The gallery version that a bundle is asked with, the latest by default; none where it can do without.
+
+    Raises:
+        GalleryError: it is missing and the bundle does not classify, or as `open_gallery` does.
+    """
+    if uri is None and not bundle.classifies:
+        raise GalleryError(
+            f"gallery: missing; {bundle.path} compares photographs with references; wanted the folder ending in .lance "
+            "that jobs/build_gallery.py wrote (a bundle that classifies can do without)"
+        )
+    return open_gallery(uri, version, bundle.embedding_id)
+
+
+def open_gallery(uri: str | Path | None, version: int | None = None, embedding_id: str | None = None) -> Gallery:
     """Open a version, the latest by default.
 
     Args:
+        uri: None = there is none, of which 0 is the one version.
         embedding_id: that of the bundle in use; checked where given.
 
     Raises:
         GalleryError: there is no gallery or no such version, or it was made with another bundle.
     """
+    if uri is None:
+        if version:
+            raise GalleryError(f"gallery: missing; wanted the one that version {version} is of, or no version")
+        return NoGallery()
     uri = str(uri)
     dataset = open_dataset(uri, version)
     found = (dataset.schema.metadata or {}).get(EMBEDDING_ID, b"").decode()

@@ -25,7 +25,7 @@ from hallmark.gallery.dataset import (
     versions,
 )
 from hallmark.gallery.lock import WriterLock
-from hallmark.gallery.reading import Gallery, ProductCount, ReferenceRecord, open_gallery
+from hallmark.gallery.reading import Gallery, NoGallery, ProductCount, ReferenceRecord, gallery_of, open_gallery
 from hallmark.types import Authenticity
 
 if TYPE_CHECKING:  # torch comes with it, and a gallery can be kept without
@@ -35,10 +35,12 @@ __all__ = [
     "Gallery",
     "GalleryVersion",
     "GalleryWriter",
+    "NoGallery",
     "ProductCount",
     "Reference",
     "ReferenceRecord",
     "enrolable",
+    "gallery_of",
     "latest_version",
     "open_gallery",
     "versions",

@@ -30,6 +30,7 @@ from hallmark.serving.stages import (
     Entry,
     Examined,
     Listing,
+    NoGalleryError,
     Photograph,
     Query,
     UnknownBundleError,
@@ -117,23 +118,23 @@ class Bundles:
 
     async def rollback(self, version: int, bundle: str | None) -> RollbackAnswer:
         """Make an earlier version's content the latest."""
-        return await self._one(bundle, writes=True).rollback(version)
+        return await self._with_gallery(bundle, writes=True).rollback(version)
 
     async def references(self, listing: Listing, bundle: str | None) -> ReferencesAnswer:
         """A page of references."""
-        return await self._one(bundle).references(listing)
+        return await self._with_gallery(bundle).references(listing)
 
     async def thumbnail(self, reference_id: str, bundle: str | None) -> bytes | None:
         """JPEG of a reference."""
-        return await self._one(bundle).thumbnail(reference_id)
+        return await self._with_gallery(bundle).thumbnail(reference_id)
 
     async def products(self, bundle: str | None) -> ProductsAnswer:
         """What is enrolled."""
-        return await self._one(bundle).products()
+        return await self._with_gallery(bundle).products()
 
     async def versions(self, bundle: str | None) -> VersionsAnswer:
         """Of the gallery."""
-        return await self._one(bundle).versions()
+        return await self._with_gallery(bundle).versions()
 
     async def ready(self) -> Health:
         """Raises while a stage is not ready; the canary need not be, its requests are answered by the first version."""
@@ -153,9 +154,15 @@ class Bundles:
         # A product that no bundle names is one that no bundle knows, which is for a verdict to say.
         return asked or [self._served[0].branch]
 
-    def _one(self, bundle: str | None, writes: bool = False) -> Branch:
+    def _with_gallery(self, bundle: str | None, writes: bool = False) -> Branch:
         if bundle is None:
-            return self._served[0].branch
+            return self._galleries(None, None)[0]
+        branch = self._one(bundle, writes)
+        if branch.gallery is None:
+            raise NoGalleryError(f"bundle {bundle!r}: is served without a gallery, it classifies by itself")
+        return branch
+
+    def _one(self, bundle: str, writes: bool = False) -> Branch:
         branches = [served.branch for served in self._served]
         if self.canary is not None and not writes:
             branches.append(self.canary.branch)
@@ -168,11 +175,15 @@ class Bundles:
     def _galleries(self, bundle: str | None, product: str | None) -> list[Branch]:
         """One branch for each gallery that is to be changed."""
         if bundle is not None:
-            return [self._one(bundle, writes=True)]
+            return [self._with_gallery(bundle, writes=True)]
         known = [served.branch for served in self._served if served.knows(product)]
         if not known:
             raise UnknownBundleError(f"product: found {product!r}, which no bundle is served for; wanted one that is")
-        return list({branch.gallery: branch for branch in reversed(known)}.values())[::-1]
+        kept = [branch for branch in known if branch.gallery is not None]
+        if not kept:
+            names = ", ".join(branch.name for branch in known)
+            raise NoGalleryError(f"bundle {names}: served without a gallery; wanted one that has one")
+        return list({branch.gallery: branch for branch in reversed(kept)}.values())[::-1]
 
     async def _with_canary(self, queries: Sequence[Query], ask: Ask, canary: Canary) -> Examined:
         first = self._served[0].branch
@@ -238,14 +249,17 @@ def unanimous(told: Sequence[Examined]) -> Examined:
 
 
 def _sureness(examined: Examined) -> float:
-    """How far above its threshold the best photograph's global similarity lies, as a share of all there is above."""
-    margins = [
-        (one.verdict.scores.global_similarity - one.verdict.scores.threshold_global)
-        / max(1e-6, 1 - one.verdict.scores.threshold_global)
-        for one in examined.photographs
-        if one.verdict.verdict != VerdictLabel.NOT_IN_GALLERY
-    ]
-    return max(margins, default=-1e9)
+    """How far above its threshold the best photograph's global similarity lies, as a share of all there is above.
+
+    Where nothing was compared it might as well lie at the threshold: any bundle that did compare, and knows the
+    product, is surer.
+    """
+    scores = [one.verdict.scores for one in examined.photographs if one.verdict.verdict != VerdictLabel.NOT_IN_GALLERY]
+    return max((_margin(told.global_similarity, told.threshold_global) for told in scores), default=-1e9)
+
+
+def _margin(similarity: float | None, threshold: float) -> float:
+    return 0.0 if similarity is None else (similarity - threshold) / max(1e-6, 1 - threshold)
 
 
 def _told(verdict: Verdict) -> tuple[str, str | None]:

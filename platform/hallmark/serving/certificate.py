@@ -57,11 +57,11 @@ class Certificate(BaseModel):
     issuer: str = Field(description="whose service it was, in its own words")
     bundle_id: str
     embedding_id: str = Field(description="of the bundle's embedding, which the gallery was built with")
-    gallery_version: int
-    gallery_content_id: str = Field(description="of that version's content")
+    gallery_version: int = Field(description="0: the bundle classifies, and no gallery was asked")
+    gallery_content_id: str = Field(description="of that version's content; empty for version 0")
     config_hash: str = Field(description="of the thresholds in force")
     decision: dict[str, float] = Field(description="settings that were laid over the bundle's calibration")
-    product_asked: str | None = Field(description="the one product whose references were asked; null = all")
+    product_asked: str | None = Field(description="the one product that was asked about; null = all")
     image_ids: list[str] = Field(min_length=1, description="SHA-256 of each photograph's bytes")
     boxes: list[Box | None] = Field(description="by photograph: the part of it that was examined, px; null = all")
     verdicts: list[Verdict] = Field(min_length=1, description="by photograph")
@@ -234,10 +234,10 @@ def certificate_html(certificate: Certificate, pictures: Sequence[Pictures] = ()
 
 
 _SAID = {
-    VerdictLabel.GENUINE: ("✓", "Genuine", "The evidence agrees with the genuine references."),
-    VerdictLabel.COUNTERFEIT: ("✕", "Counterfeit", "The evidence differs from the genuine references."),
+    VerdictLabel.GENUINE: ("✓", "Genuine", "The evidence agrees with what is known to be genuine."),
+    VerdictLabel.COUNTERFEIT: ("✕", "Counterfeit", "The evidence differs from what is known to be genuine."),
     VerdictLabel.INCONCLUSIVE: ("?", "Inconclusive", "The evidence does not decide; a person must look."),
-    VerdictLabel.NOT_IN_GALLERY: ("∅", "Not in the gallery", "This is none of the products that are enrolled."),
+    VerdictLabel.NOT_IN_GALLERY: ("∅", "Not in the gallery", "This is none of the products that are known."),
 }
 """By verdict: a sign, a heading and a sentence."""
 

@@ -23,7 +23,7 @@ from ray.serve.schema import (
 
 from hallmark.config import Config, load_mapping, validate
 from hallmark.errors import ConfigError, HallmarkError, OutputError, ResourceError
-from hallmark.gallery.store import open_gallery
+from hallmark.gallery.store import gallery_of
 from hallmark.serving.audit import AuditError, AuditLog
 from hallmark.serving.auth import read_keys
 from hallmark.serving.certificate import read_key
@@ -146,7 +146,7 @@ def check_artefacts(settings: dict[str, Any]) -> None:
                 calibration = calibration_of(bundle)
                 for live in _live_configs(application, one):
                     live.decision.resolve(calibration)
-                    open_gallery(one.gallery, live.gallery_version, bundle.embedding_id)
+                    gallery_of(bundle, one.gallery, live.gallery_version)
 
 
 def _check_audit(folder: Path) -> None:

@@ -8,16 +8,16 @@ from hallmark.types import Verdict, VerdictLabel
 from hallmark.verdict.items import ItemVerdict
 
 _GENERIC = {
-    VerdictLabel.GENUINE: "The photograph agrees with the genuine references.",
-    VerdictLabel.COUNTERFEIT: "The photograph does not agree with the genuine references.",
+    VerdictLabel.GENUINE: "The photograph agrees with what is known to be genuine.",
+    VerdictLabel.COUNTERFEIT: "The photograph does not agree with what is known to be genuine.",
     VerdictLabel.INCONCLUSIVE: "The photograph cannot be told from either side with certainty: a person must look.",
-    VerdictLabel.NOT_IN_GALLERY: "The photograph shows no enrolled product.",
+    VerdictLabel.NOT_IN_GALLERY: "The photograph shows no known product.",
 }
 _GENERIC_ITEM = {
-    VerdictLabel.GENUINE: "The photographs agree with the genuine references.",
-    VerdictLabel.COUNTERFEIT: "The photographs do not agree with the genuine references.",
+    VerdictLabel.GENUINE: "The photographs agree with what is known to be genuine.",
+    VerdictLabel.COUNTERFEIT: "The photographs do not agree with what is known to be genuine.",
     VerdictLabel.INCONCLUSIVE: "The photographs do not settle it: a person must look.",
-    VerdictLabel.NOT_IN_GALLERY: "No photograph shows an enrolled product.",
+    VerdictLabel.NOT_IN_GALLERY: "No photograph shows a known product.",
 }
 
 

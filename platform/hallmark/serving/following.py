@@ -18,13 +18,13 @@ class Follower:
     """Holds the index of one gallery version: the latest as it appears, or one that is asked for.
 
     Args:
-        uri: of the gallery.
+        uri: of the gallery; None = there is none to follow.
         embedding_id: of the bundle in use.
         config: of the index.
         device: where it is searched.
     """
 
-    def __init__(self, uri: str, embedding_id: str, config: IndexConfig = IndexConfig(), device: str = "cpu"):  # noqa: B008
+    def __init__(self, uri: str | None, embedding_id: str, config: IndexConfig = IndexConfig(), device: str = "cpu"):  # noqa: B008
         self._uri, self._embedding_id, self._config, self._device = uri, embedding_id, config, device
         self._index: GalleryIndex | None = None
         self._pinned: int | None = None
@@ -54,7 +54,8 @@ class Follower:
             GalleryError: the latest version cannot be opened; the one before stays in use.
         """
         with self._changing:
-            if self._pinned is None and latest_version(self._uri) != self._index.gallery.version:
+            follows = self._uri is not None and self._pinned is None
+            if follows and latest_version(self._uri) != self._index.gallery.version:
                 self._take_up(None)
             return self._index
 

@@ -58,6 +58,8 @@ class Enroller:
 
 def answers_file(config: GraphConfig, served: BundleConfig) -> Path | None:
     """Where answers to enrolments are kept: beside the gallery where that is a folder, else beside the keys."""
+    if served.gallery is None:
+        return None
     if "://" not in served.gallery:
         return Path(f"{served.gallery}.answers.sqlite")
     return None if config.keys is None else Path(f"{config.keys}.{served.name}.answers.sqlite")

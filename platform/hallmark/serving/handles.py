@@ -59,7 +59,7 @@ class Stages:
 
     Args:
         name: of the bundle.
-        gallery: its URI.
+        gallery: its URI; None where there is none.
         retriever: the deployment.
         verifier: the deployment.
         enroller: the deployment; None where the gallery is not written to.
@@ -69,7 +69,7 @@ class Stages:
     def __init__(
         self,
         name: str,
-        gallery: str,
+        gallery: str | None,
         retriever: DeploymentHandle,
         verifier: DeploymentHandle,
         enroller: DeploymentHandle | None,

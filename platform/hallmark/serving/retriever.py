@@ -17,15 +17,16 @@ from hallmark.data.decode import decode
 from hallmark.data.preprocess import Box
 from hallmark.errors import HallmarkError
 from hallmark.gallery.describe import Describer, Embedded, Photograph
-from hallmark.gallery.store import Gallery, open_gallery, versions
+from hallmark.gallery.store import Gallery, gallery_of, open_gallery, versions
 from hallmark.serving.following import Follower
 from hallmark.serving.overlays import matches_png, photograph_jpeg, residual_png
 from hallmark.serving.schema import BundleState, ProductsAnswer, ReferencesAnswer, VersionsAnswer
 from hallmark.serving.settings import BundleConfig, GraphConfig, LiveConfig
 from hallmark.serving.stages import Entry, Found, Listing, Overlays, Source
-from hallmark.training.bundle import Bundle, open_bundle
-from hallmark.types import Described, Quality, Verdict
+from hallmark.training.bundle import open_bundle
+from hallmark.types import Described, Verdict
 from hallmark.verdict.calibration import calibration_of
+from hallmark.verdict.retrieval import retrieve
 
 _HEALTHY_COSINE = 0.999
 _VERSIONS_TOLD = 200
@@ -45,7 +46,9 @@ class Retriever:
         self._describer = Describer(self._bundle, config.device)
         self._embed.set_max_batch_size(config.batch_size)
         self._embed.set_batch_wait_timeout_s(config.batch_wait_s)
-        self._probe = self._describer.describe([_probe(self._bundle)])[0].descriptor
+        self._probe = _probe(self._describer, self._bundle.input.preprocessing.side_px)
+        self._probed = self._describer.describe([self._probe])[0].descriptor
+        gallery_of(self._bundle, served.gallery)
         self._follower = Follower(served.gallery, self._bundle.embedding_id, config.index, config.device)
         self._in_force = self._calibration
         self.reconfigure({})
@@ -59,8 +62,8 @@ class Retriever:
 
     async def check_health(self) -> None:
         """Describe a stored image again; a replica whose answer has changed is replaced."""
-        described = await asyncio.to_thread(self._describer.describe, [_probe(self._bundle)])
-        if not float(described[0].descriptor @ self._probe) >= _HEALTHY_COSINE:
+        described = await asyncio.to_thread(self._describer.describe, [self._probe])
+        if not float(described[0].descriptor @ self._probed) >= _HEALTHY_COSINE:
             raise RuntimeError("the descriptor of the probe image has changed")
 
     async def state(self) -> BundleState:
@@ -86,8 +89,8 @@ class Retriever:
         else:
             described = await self._described(photograph)
         embedded = perf_counter()
-        index, num_candidates = self._follower.index, self._in_force.num_candidates
-        retrieved = index.retrieve(described.descriptor, num_candidates, product=product)
+        index, in_force = self._follower.index, self._in_force
+        retrieved = retrieve(index, described, in_force.mode, in_force.num_candidates, product)
         timings = {
             "decode": 1e3 * (decoded - began),
             "describe": 1e3 * (embedded - decoded),
@@ -155,11 +158,9 @@ class Retriever:
         return gallery if gallery.version == version else open_gallery(self._source.gallery, version)
 
 
-def _probe(bundle: Bundle) -> Photograph:
+def _probe(describer: Describer, side: int) -> Photograph:
     """A fixed image: a colour ramp with a pattern, the same on every replica."""
-    side = bundle.input.preprocessing.side_px
     ramp = np.linspace(0, 255, side)
     y, x = np.meshgrid(ramp, ramp, indexing="ij")
     image = np.stack([x, y, 127 + 127 * np.sin(x / 7) * np.cos(y / 11)], axis=-1).astype(np.uint8)
-    finer = cv2.resize(image, (bundle.input.preprocessing.surface.side_px,) * 2)
-    return Photograph("", image, finer, Quality(width=side, height=side, sharpness=0, brightness=0, clipped=0), b"")
+    return describer.read(cv2.imencode(".png", image)[1].tobytes(), thumbnail=False)

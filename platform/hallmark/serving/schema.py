@@ -39,7 +39,7 @@ class BundleState(_Answer):
 
     name: str
     bundle_id: str
-    gallery_version: int = Field(description="in use")
+    gallery_version: int = Field(description="in use; 0: none, the bundle classifies by itself")
     num_references: int
 
 

@@ -21,7 +21,9 @@ class BundleConfig(Config):
 
     name: str = Field("default", pattern=_NAME, description="how requests and deployments call it")
     bundle: str = Field(description="folder of a calibrated bundle")
-    gallery: str = Field(description="the gallery, a folder ending in .lance")
+    gallery: str | None = Field(
+        None, description="the gallery, a folder ending in .lance; null: none, for a bundle that classifies"
+    )
     products: tuple[str, ...] | None = Field(None, min_length=1, description="what it is asked about; null: everything")
 
 
@@ -29,7 +31,11 @@ class CanaryConfig(Config):
     """A second version of the bundle that answers a part of the requests."""
 
     bundle: str = Field(description="folder of the second version")
-    gallery: str = Field(description="its gallery, the same one where the embedding is the same; never written to")
+    gallery: str | None = Field(
+        None,
+        description="its gallery, the same one where the embedding is the same; never written to; null: none, for a "
+        "bundle that classifies",
+    )
     share: float = Field(0.05, ge=0, le=1, description="of the requests that name no bundle: answered by it")
     compare_share: float = Field(
         0.05, ge=0, le=1, description="of those, for one photograph: asked of both, and the verdicts compared"
@@ -40,12 +46,17 @@ class GraphConfig(Config):
     """`args` of the application in serve_configs/*.yaml; a change replaces the replicas one by one."""
 
     bundle: str | None = Field(None, description="folder of a calibrated bundle, where one is served")
-    gallery: str | None = Field(None, description="its gallery, a folder ending in .lance")
-    bundles: tuple[BundleConfig, ...] = Field((), description="instead of bundle and gallery, where several are served")
+    gallery: str | None = Field(
+        None, description="its gallery, a folder ending in .lance; null: none, for a bundle that classifies"
+    )
+    bundles: tuple[BundleConfig, ...] = Field(
+        (), description="instead of bundle and gallery, where several are served, of whatever methods"
+    )
     choose: Literal["product", "fused"] = Field(
         "product",
         description="whose verdict counts where a request fits several bundles. product: the bundle that is surest of "
-        "the product; fused: the same, but inconclusive where another one that judged the product says otherwise",
+        "the product by global similarity (one without a gallery is as sure as one at its threshold); fused: the same, "
+        "but inconclusive where another one that judged the product says otherwise",
     )
     canary: CanaryConfig | None = Field(None, description="a second version of the one bundle that is served")
     keys: str | None = Field(None, description="key file of `hallmark keys`; null only together with anonymous")
@@ -73,9 +84,8 @@ class GraphConfig(Config):
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
-        if (self.bundle is None) != (self.gallery is None):
-            lacking = "bundle" if self.bundle is None else "gallery"
-            raise ValueError(f"{lacking}: missing; it must be given")
+        if self.bundle is None and self.gallery is not None:
+            raise ValueError("bundle: missing; it must be given")
         if (self.bundle is None) == (not self.bundles):
             raise ValueError("wanted either bundle and gallery, or bundles")
         if self.canary is not None and self.bundles:

@@ -49,6 +49,14 @@ class UnknownBundleError(HallmarkError):
     title = "Unknown bundle"
 
 
+class NoGalleryError(HallmarkError):
+    """The bundle that is asked about its gallery is served without one."""
+
+    http_status = 409
+    title = "No gallery"
+    reason = "no_gallery"
+
+
 class Photograph(Protocol):
     """An encoded photograph that is read when its turn comes, so that few are in memory at a time."""
 
@@ -77,7 +85,7 @@ class Ask:
     bundle: str | None = None
     """Name of the bundle to ask; None leaves the choice to the application."""
     product: str | None = None
-    """Only references of it are asked; None = of all products."""
+    """The one to ask about; None = all."""
     overlays: bool = False
     """Whether pictures of the evidence are wanted too."""
     single: bool = False
@@ -112,7 +120,7 @@ class Source:
     """Its folder."""
     bundle_id: str
     embedding_id: str
-    gallery: str
+    gallery: str | None
 
     @classmethod
     def of(cls, served: BundleConfig, bundle: Bundle) -> Source:
@@ -194,14 +202,10 @@ class Found:
 
 
 class Branch(Protocol):
-    """The stages of one bundle.
-
-    A bundle whose method embeds has a Retriever and a Verifier behind this; one whose method classifies may have other
-    stages, and fits in as long as they give verdicts about photographs and items.
-    """
+    """The stages of one bundle; without a gallery it is asked for verdicts alone."""
 
     name: str
-    gallery: str
+    gallery: str | None
 
     async def verdict(
         self, data: bytes, box: Box | None, product: str | None, request_id: str, alone: bool = False
@@ -243,7 +247,11 @@ class Branch(Protocol):
 
 
 class Graph(Protocol):
-    """All of them, as the places behind the door ask them. `bundle` None: the first that the application serves."""
+    """All of them, as the places behind the door ask them. `bundle` None: the first that the application serves, and of
+    those that have a gallery where it is asked about.
+
+    What asks about a gallery raises NoGalleryError where the bundle has none.
+    """
 
     async def examine(self, queries: Sequence[Query], ask: Ask) -> Examined:
         """The verdicts about photographs of one item."""

@@ -51,7 +51,7 @@ _FORM: dict[str, Any] = {
                         "description": "where the product is, x0,y0,x1,y1 in px: none, one for all, or one a "
                         "photograph; empty = everywhere",
                     },
-                    "product": {"type": "string", "description": "only references of it are asked"},
+                    "product": {"type": "string", "description": "the one product to ask about"},
                     "bundle": {"type": "string", "description": "name of the bundle to ask"},
                 },
             },

@@ -32,6 +32,7 @@ _DESCRIBING = ("weights.safetensors", "preprocessing.yaml")
 _FILES = (*_DESCRIBING, "config.yaml", "classes.json", "metrics.json", "provenance.json")
 _CALIBRATION = "calibration.json"
 _REDUCTION = "reduction.safetensors"
+_CLASSIFIER = "classifier"
 
 
 class InputConfig(Config):
@@ -57,6 +58,8 @@ class Bundle:
     """As the calibration stage wrote it; None before that."""
     metrics: dict[str, Any]
     provenance: dict[str, Any]
+    classifier: Bundle | None = None
+    """The bundle inside it that classifies, whose log odds count as evidence; None where there is none."""
 
     @property
     def classifies(self) -> bool:
@@ -168,6 +171,34 @@ def write_calibration(path: str | Path, calibration: dict[str, Any]) -> Bundle:
     return _with_file(path, _CALIBRATION, partial(_write_json, content=calibration))
 
 
+def write_classifier(path: str | Path, classifier: Bundle | None) -> Bundle:
+    """Copy a bundle that classifies into a bundle, in place of one that is there; None takes it out.
+
+    The bundle_id changes, the embedding_id does not.
+
+    Raises:
+        BundleError: there is no whole bundle, or the other one does not classify.
+        OutputError: the bundle's folder cannot be written.
+    """
+    if classifier is not None and not classifier.classifies:
+        raise BundleError(f"{classifier.path}: does not classify; wanted a bundle that does, such as of KAG-MTLN")
+    place = open_bundle(path).path / _CLASSIFIER
+    if classifier is None and not place.exists():
+        return open_bundle(path)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{_CLASSIFIER}-", dir=place.parent) as folder:
+            draft, old = Path(folder) / "draft", Path(folder) / "old"
+            if classifier is not None:
+                shutil.copytree(classifier.path, draft)
+            if place.exists():
+                os.replace(place, old)
+            if classifier is not None:
+                os.replace(draft, place)
+    except OSError as error:
+        raise OutputError(f"{place}: cannot be written ({error}); wanted a writable bundle with room for it") from None
+    return open_bundle(path)
+
+
 def _with_file(path: str | Path, name: str, write: Callable[[Path], None]) -> Bundle:
     """The bundle after a file was added to it, or replaced, whole or not at all."""
     file = open_bundle(path).path / name
@@ -198,9 +229,10 @@ def open_bundle(path: str | Path) -> Bundle:
     calibration = path / _CALIBRATION
     reduction = [_REDUCTION] if (path / _REDUCTION).is_file() else []
     names = [*_FILES, *reduction, *([_CALIBRATION] if calibration.is_file() else [])]
+    classifier = open_bundle(path / _CLASSIFIER) if (path / _CLASSIFIER).is_dir() else None
     return Bundle(
         path=path,
-        bundle_id=_hash_files(path, names),
+        bundle_id=_hash_files(path, names, "" if classifier is None else classifier.bundle_id),
         embedding_id=_hash_files(path, [*_DESCRIBING, *reduction], config_hash(run.method)),
         run=run,
         input=input_config,
@@ -208,6 +240,7 @@ def open_bundle(path: str | Path) -> Bundle:
         calibration=_read(calibration) if calibration.is_file() else None,
         metrics=_read(path / "metrics.json"),
         provenance=_read(path / "provenance.json"),
+        classifier=classifier,
     )
 
 

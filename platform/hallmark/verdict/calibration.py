@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from hallmark.config import Config, validate
 from hallmark.errors import BundleError
@@ -20,8 +20,11 @@ from hallmark.verdict.template import VerificationConfig
 if TYPE_CHECKING:
     from hallmark.training.bundle import Bundle
 
-Mode = Literal["paper_match", "fused", "one_class"]
+Mode = Literal["paper_match", "fused", "one_class", "classifier"]
 RejectBy = Literal["global", "global_or_inliers"]
+
+_WEIGHING = ("fused", "one_class")
+"""Modes that weigh all evidence there is."""
 
 _LARGEST_LOGIT = 50.0
 
@@ -32,7 +35,8 @@ class CalibrationConfig(ObjectiveConfig):
     mode: Mode = Field(
         "fused",
         description="paper_match: v+ less v-, as the first paper; fused: logistic regression of all evidence; "
-        "one_class: how unusual among genuine items, needs no counterfeit",
+        "one_class: how unusual among genuine items, needs no counterfeit; classifier: the log odds of a bundle that "
+        "classifies, the one mode of such a bundle",
     )
     num_candidates: int = Field(10, ge=1, description="K, genuine and counterfeit references a query is matched with")
     match_quantile: float = Field(
@@ -50,6 +54,19 @@ class CalibrationConfig(ObjectiveConfig):
         0.01, gt=0, lt=1, description="share of in-domain photographs that may be called not_in_gallery"
     )
     verification: VerificationConfig = VerificationConfig()
+    classifier: str | None = Field(
+        None,
+        description="folder of a bundle that classifies; it is copied into the one that is calibrated, and its log "
+        "odds of genuine count as evidence (fused, one_class); null: none",
+    )
+
+    @model_validator(mode="after")
+    def _weighs_classifier(self) -> Self:
+        if self.classifier is not None and self.mode not in _WEIGHING:
+            raise ValueError(
+                f"classifier: found one in mode {self.mode}; wanted mode {' or '.join(_WEIGHING)}, or null"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -82,8 +99,10 @@ class Calibration(Config):
     threshold_interval: tuple[float, float] = Field(
         description="90 % bootstrap interval, by item, of the authenticity threshold"
     )
-    slope: float = Field(gt=0, description="of the logistic curve from score to probability; fused: 1 / temperature")
-    intercept: float = Field(description="of the logistic curve; fused: 0")
+    slope: float = Field(
+        gt=0, description="of the logistic curve from score to probability; fused, classifier: 1 / temperature"
+    )
+    intercept: float = Field(description="of the logistic curve; fused, classifier: 0")
     fused: FusedModel | None = Field(None, description="fused mode's model")
     one_class: OneClassModel | None = Field(None, description="one_class mode's model")
     quality: QualityGate | None = Field(None, description="what a photograph must have to be judged; null: texture")
@@ -113,11 +132,14 @@ class Calibration(Config):
             features: evidence by name, None where there is none.
             product: what the photograph shows.
         """
-        if not is_comparable(features):
+        if not is_judged(features, self.mode):
             return Judgement(None, None)
         if self.mode == "one_class":
             return Judgement(*self.one_class.judge(features, product))
-        score = self.fused.score(features) if self.mode == "fused" else match_score(features)
+        if self.mode == "classifier":
+            score = features["classifier_logit"]
+        else:
+            score = self.fused.score(features) if self.mode == "fused" else match_score(features)
         return Judgement(score, None if score is None else self.p_genuine(score))
 
     def p_genuine(self, score: float) -> float:
@@ -142,7 +164,7 @@ class Sample:
     genuine: bool
     product: str
     item_id: str
-    global_similarity: float
+    global_similarity: float | None
     """g+."""
     inlier_ratio: float | None
     """inl+."""
@@ -157,9 +179,10 @@ def match_score(features: Mapping[str, float | None]) -> float | None:
     return features.get("match_genuine") if margin is None else margin
 
 
-def is_comparable(features: Mapping[str, float | None]) -> bool:
-    """Whether there was a genuine reference to compare with."""
-    return features.get("global_genuine") is not None or features.get("match_genuine") is not None
+def is_judged(features: Mapping[str, float | None], mode: Mode) -> bool:
+    """Whether there is what a mode judges by: a genuine reference to compare with, or the classifier's log odds."""
+    wanted = ("classifier_logit",) if mode == "classifier" else ("global_genuine", "match_genuine")
+    return any(features.get(name) is not None for name in wanted)
 
 
 def calibration_of(bundle: Bundle) -> Calibration:

@@ -75,7 +75,9 @@ class Comparison:
         return newer
 
     def evidence(self, query: Described, retrieved: Retrieved) -> Evidence:
-        """Everything that speaks for or against a query."""
+        """Everything that speaks for or against a query; one without cues has no details to compare."""
+        if not len(query.details.weights):
+            return weigh(query, retrieved, [], None, self._threshold_match, self._config)
         candidates = self._details(retrieved.candidates)
         template = None if retrieved.product is None else self.template(retrieved.product, retrieved.part)
         return weigh(query, retrieved, candidates, template, self._threshold_match, self._config)
@@ -151,7 +153,7 @@ class Examiner:
         """
         calibration = self._calibration
         settled = (
-            retrieved.product is None
+            retrieved.global_similarity is None
             or retrieved.global_similarity < calibration.threshold_global
             or complaint(query.quality, calibration.quality) is not None
         )

@@ -117,11 +117,9 @@ def _decide(
     if rejected is not None:
         return _Decision(VerdictLabel.NOT_IN_GALLERY, rejected, names_product=False)
     told = (retrieved.global_similarity, evidence.inlier_ratio, judgement.score)
-    if not all(value is None or np.isfinite(value) for value in told):
+    if not all(_is_finite(value) for value in told):
         reason = "The evidence is not finite: the bundle or the gallery is damaged, or the photograph is beyond both."
-        return _Decision(
-            VerdictLabel.INCONCLUSIVE, reason, names_product=bool(np.isfinite(retrieved.global_similarity))
-        )
+        return _Decision(VerdictLabel.INCONCLUSIVE, reason, names_product=_is_finite(retrieved.global_similarity))
     if judgement.score is None:
         reason = f"No genuine reference of {retrieved.product} is enrolled to compare with."
         return _Decision(VerdictLabel.INCONCLUSIVE, reason, names_product=True)
@@ -130,10 +128,11 @@ def _decide(
 
 def _rejection(retrieved: Retrieved, evidence: Evidence, calibration: Calibration) -> str | None:
     """Why the photograph shows no product of the gallery; None where it does."""
-    if retrieved.product is None and np.isfinite(retrieved.global_similarity):
-        return "The gallery is empty."
     similarity, threshold = retrieved.global_similarity, calibration.threshold_global
-    if similarity < threshold:
+    if similarity is None and retrieved.product is None:
+        classifies = calibration.mode == "classifier"
+        return "The bundle was not trained on the product asked for." if classifies else "The gallery is empty."
+    if similarity is not None and similarity < threshold:
         return f"No enrolled product is near: global similarity {similarity:.3f}, threshold {threshold:.3f}."
     ratio, least = evidence.inlier_ratio, calibration.threshold_inliers
     if calibration.reject_by == "global_or_inliers" and least is not None and ratio is not None and ratio < least:
@@ -146,7 +145,8 @@ def _rejection(retrieved: Retrieved, evidence: Evidence, calibration: Calibratio
 
 def _authenticity(product: str, evidence: Evidence, score: float, calibration: Calibration) -> _Decision:
     low, high = calibration.thresholds_of(product)
-    said = f"Decision score {score:+.3f} as {product}"
+    named = "Log odds of genuine" if calibration.mode == "classifier" else "Decision score"
+    said = f"{named} {score:+.3f} as {product}"
     if low <= score < high:
         reason = f"{said}, between {low:+.3f} and {high:+.3f}."
         return _Decision(VerdictLabel.INCONCLUSIVE, reason, names_product=True, rests_on_score=True)
@@ -170,7 +170,7 @@ def _scores(retrieved: Retrieved, evidence: Evidence, judgement: Judgement, cali
     low, high = calibration.thresholds_of(retrieved.product)
     told = {name: _finite(getattr(evidence, name)) for name in _EVIDENCE}
     return Scores(
-        global_similarity=_number(retrieved.global_similarity, -1.0),
+        global_similarity=_finite(retrieved.global_similarity),
         **told,
         decision=_finite(judgement.score),
         threshold_global=calibration.threshold_global,
@@ -211,6 +211,11 @@ def _references(retrieved: Retrieved, evidence: Evidence) -> list[NearestReferen
         )
         for place, candidate in enumerate(retrieved.candidates)
     ]
+
+
+def _is_finite(value: float | None) -> bool:
+    """Evidence that there is none of is in order."""
+    return value is None or bool(np.isfinite(value))
 
 
 def _finite(value: float | None) -> float | None:

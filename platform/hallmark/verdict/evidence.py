@@ -62,6 +62,7 @@ class Evidence:
     surface_margin: float | None
     """How much nearer the genuine references are than an enrolled counterfeit, where that one gives itself away."""
     classifier_logit: float | None
+    """A classifier's log odds of genuine."""
     matches: Matches
     """In the order of the candidates."""
     cue_pairs: list[CuePair]
@@ -115,7 +116,7 @@ def weigh(
         global_counterfeit=_highest(similarity, ~genuine),
         match_genuine=_highest(matches.score, genuine) if candidates else None,
         match_counterfeit=_highest(matches.score, ~genuine) if candidates else None,
-        classifier_logit=None,
+        classifier_logit=retrieved.classifier_logit,
         matches=matches,
         cue_pairs=_cue_pairs(query, candidates, matches),
         **vars(compared),

@@ -9,7 +9,7 @@ import numpy as np
 from hallmark.verdict.calibration import Calibration, CalibrationConfig, Sample
 from hallmark.verdict.folds import resamples
 from hallmark.verdict.gates import fit_quality, fit_rejection
-from hallmark.verdict.objectives import ObjectiveConfig, choose_thresholds, far_threshold
+from hallmark.verdict.objectives import NEED_GENUINE_ALONE, ObjectiveConfig, choose_thresholds, far_threshold
 from hallmark.verdict.scoring import Scored, score_samples
 
 _QUALITY = ("sharpness", "brightness", "clipped")
@@ -34,7 +34,7 @@ def fit_calibration(
     finite = sorted((sample for sample in samples if _is_finite(sample)), key=_identity)
     scored = score_samples(finite, config)
     threshold_global, threshold_inliers = fit_rejection(
-        np.array([sample.global_similarity for sample in finite]),
+        np.array([sample.global_similarity for sample in finite if sample.global_similarity is not None]),
         [sample.inlier_ratio for sample in finite],
         config.rejection_target,
         config.reject_by == "global_or_inliers",
@@ -98,12 +98,13 @@ def _in_force(scored: Scored, config: CalibrationConfig) -> ObjectiveConfig:
 def _by_product(scored: Scored, config: CalibrationConfig) -> dict[str, tuple[float, float]]:
     """Each product's own thresholds, shrunk to those of all products by how few items it has.
 
-    Only where a product has the photographs that the objective needs. one_class has none: it knows products by their
-    spreads already, and moving its limit would void its false-alarm rate. For `far` a product's own threshold counts
-    only where its own counterfeits show it, and only where it is stricter, so that what was shown for all still holds.
+    Only where a product has the photographs that the objective needs; `argmax` fits none. one_class has none: it knows
+    products by their spreads already, and moving its limit would void its false-alarm rate. For `far` a product's own
+    threshold counts only where its own counterfeits show it, and only where it is stricter, so that what was shown for
+    all still holds.
     """
     products = sorted({str(product) for product in scored.products})
-    if scored.one_class is not None or len(products) == 1:
+    if scored.one_class is not None or config.objective == "argmax" or len(products) == 1:
         return {}
     config, overall = _in_force(scored, config), scored.thresholds
     own: dict[str, tuple[float, float]] = {}
@@ -133,7 +134,7 @@ def _interval(scored: Scored, config: CalibrationConfig, seed: int) -> tuple[flo
     thresholds = []
     for rows in resamples(scored.item_ids, seed):
         genuine = scored.genuine[rows]
-        if not genuine.any() or (genuine.all() and config.objective != "frr"):
+        if not genuine.any() or (genuine.all() and config.objective not in NEED_GENUINE_ALONE):
             continue
         chosen = choose_thresholds(scored.scores[rows], genuine, config)
         if chosen.certified or config.objective != "far":

@@ -85,7 +85,10 @@ def rejection_threshold(values: np.ndarray, target: float) -> float:
     """The value below which a photograph is rejected: the floor(target·(n + 1))-th smallest in-domain value.
 
     With fewer than 1/target - 1 photographs it is the smallest, and the share rejected in use may exceed the target.
+    Without any it is -1, which rejects nothing.
     """
+    if not len(values):
+        return -1.0
     rank = max(1, int(np.floor(target * (len(values) + 1))))
     return float(np.sort(values)[rank - 1])
 
@@ -99,8 +102,8 @@ def fit_rejection(
     they have in common.
 
     Args:
-        similarity: (N,) g+ of all in-domain calibration photographs, genuine and counterfeit: a counterfeit must be
-            judged, not discarded.
+        similarity: (N,) g+ of all in-domain calibration photographs that have one, genuine and counterfeit: a
+            counterfeit must be judged, not discarded.
         inlier_ratios: of the same, None where nothing could be aligned.
         target: share of in-domain photographs that may be rejected.
         use_inliers: whether to use the inlier ratio where there is any.

@@ -20,7 +20,7 @@ class _Answer(BaseModel):
 class PartEvidence(_Answer):
     """What the photographs of one part say together."""
 
-    part: str
+    part: str = Field(description="empty where nothing tells it")
     image_ids: list[str] = Field(min_length=1, description="the photographs, sorted")
     log_likelihood_ratio: float | None = Field(
         description="of genuine, mean over the photographs, natural logarithm; null in one_class mode"
@@ -61,7 +61,7 @@ def fuse(verdicts: Sequence[Verdict], calibration: Calibration) -> ItemVerdict:
     mode there is no likelihood of a counterfeit; the p-values are joined by Bonferroni, which holds however the
     photographs depend on each other.
 
-    Photographs that were not judged (not_in_gallery, unusable, no genuine reference) do not count, nor do those of
+    Photographs that were not judged (not_in_gallery, unusable, nothing to judge by) do not count, nor do those of
     another product than more than half of the judged ones show. An item is not called genuine over a part that is
     counterfeit by itself: it may be a fake that carries a genuine tag.
 
@@ -84,7 +84,9 @@ def fuse(verdicts: Sequence[Verdict], calibration: Calibration) -> ItemVerdict:
         for v in verdicts
         if v.p_genuine is None or v.product != product
     ]
-    by_part = {part: [v for v in counted if v.part == part] for part in sorted({v.part or "" for v in counted})}
+    # Without references nothing tells parts apart, and all photographs count as those of one.
+    named = [(verdict.part or "", verdict) for verdict in counted]
+    by_part = {part: [v for name, v in named if name == part] for part in sorted({name for name, _ in named})}
     if calibration.mode == "one_class":
         return _by_p_value(product, by_part, aside, calibration)
     return _by_likelihood(product, by_part, aside, calibration)
@@ -138,7 +140,7 @@ def _by_p_value(
 def _unjudged(verdicts: Sequence[Verdict], calibration: Calibration) -> ItemVerdict:
     aside = [_aside(verdict, verdict.reason) for verdict in verdicts]
     if verdicts and all(verdict.verdict == VerdictLabel.NOT_IN_GALLERY for verdict in verdicts):
-        reason = "No photograph shows an enrolled product."
+        reason = "No photograph shows a known product."
         return _answer(VerdictLabel.NOT_IN_GALLERY, reason, calibration, set_aside=aside)
     products = {verdict.product for verdict in verdicts if verdict.product is not None}
     reason = "No photograph could be judged; see what each one lacks." if verdicts else "There is no photograph."

@@ -10,7 +10,10 @@ from pydantic import Field
 
 from hallmark.config import Config
 
-Objective = Literal["f1", "far", "frr", "cost", "abstain"]
+Objective = Literal["f1", "far", "frr", "cost", "abstain", "argmax"]
+
+NEED_GENUINE_ALONE = ("frr", "argmax")
+"""Objectives that can do without counterfeits."""
 
 _CERTIFIED_Z = 1.6448536269514722
 """One-sided 95 %: of the standard normal distribution."""
@@ -25,7 +28,8 @@ class ObjectiveConfig(Config):
         "f1",
         description="f1: highest F1, as the first paper; far: few counterfeits accepted, recommended in production "
         "where there are counterfeits enough to show it (300 for 1 %); frr: few genuine articles rejected; cost: least "
-        "expected cost; abstain: both errors rare, what lies between is inconclusive",
+        "expected cost; abstain: both errors rare, what lies between is inconclusive; argmax: nothing is fitted, a "
+        "score of 0 or more is genuine, as the third paper decides",
     )
     f1_positive: Literal["counterfeit", "genuine"] = Field("counterfeit", description="positive class of the F1")
     far_target: float = Field(0.01, gt=0, lt=1, description="far: share of counterfeits that may be accepted")
@@ -65,9 +69,11 @@ def choose_thresholds(scores: np.ndarray, genuine: np.ndarray, config: Objective
 
     Args:
         scores: (N,) higher = more genuine.
-        genuine: (N,) bool; some of each, but for `frr`, which needs genuine ones only.
+        genuine: (N,) bool; some of each, but for `frr` and `argmax`, which need genuine ones only.
         config: the objective and its parameters.
     """
+    if config.objective == "argmax":
+        return Thresholds(0.0, 0.0, "nothing: the likelier of the two at a score of 0")
     if config.objective == "far":
         return _accepting_few(scores, genuine, config)
     if config.objective == "frr":

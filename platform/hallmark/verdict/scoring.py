@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from hallmark.errors import DataError
-from hallmark.verdict.calibration import CalibrationConfig, Sample, is_comparable, match_score
+from hallmark.verdict.calibration import CalibrationConfig, Sample, is_judged, match_score
 from hallmark.verdict.conformal import GenuinePhotographs, OneClassModel, fit_one_class
 from hallmark.verdict.folds import item_folds
 from hallmark.verdict.fusion import (
@@ -21,7 +21,7 @@ from hallmark.verdict.fusion import (
     fused_scores,
 )
 from hallmark.verdict.gates import StageCheck, fit_stage_check
-from hallmark.verdict.objectives import Thresholds, choose_thresholds
+from hallmark.verdict.objectives import NEED_GENUINE_ALONE, Thresholds, choose_thresholds
 
 _REGULARISATION = 1.0
 
@@ -54,27 +54,26 @@ class Scored:
 
 
 def score_samples(samples: Sequence[Sample], config: CalibrationConfig) -> Scored:
-    """Fit the mode's model and score the photographs that have a genuine reference, out of fold.
+    """Fit the mode's model and score the photographs that it judges, out of fold.
 
     Raises:
         DataError: an authenticity that the mode needs is missing.
     """
-    judged = [sample for sample in samples if is_comparable(sample.features)]
+    judged = [sample for sample in samples if is_judged(sample.features, config.mode)]
     _check(judged, config)
-    return {"paper_match": _paper_match, "fused": _fused, "one_class": _one_class}[config.mode](judged, config)
+    return _SCORING[config.mode](judged, config)
 
 
 def _check(samples: Sequence[Sample], config: CalibrationConfig) -> None:
     num_genuine = sum(sample.genuine for sample in samples)
     num_counterfeit = len(samples) - num_genuine
-    if num_genuine and (num_counterfeit or config.mode == "one_class"):
+    classifies = config.mode == "classifier"
+    alone = config.objective in NEED_GENUINE_ALONE if classifies else config.mode == "one_class"
+    if num_genuine and (num_counterfeit or alone):
         return
-    wanted = (
-        "genuine ones that have a genuine reference"
-        if config.mode == "one_class"
-        else "some of each that have a genuine reference"
-    )
-    without = " or `calibration.mode: one_class`, which needs no counterfeit" if num_genuine else ""
+    wanted = ("genuine ones" if alone else "some of each") + ("" if classifies else " that have a genuine reference")
+    instead = "calibration.objective: frr" if classifies else "calibration.mode: one_class"
+    without = f" or `{instead}`, which needs no counterfeit" if num_genuine else ""
     raise DataError(
         f"calibration: found {num_genuine} genuine and {num_counterfeit} counterfeit validation photographs; wanted "
         f"{wanted} (a larger `splits.ratio`, more photographs{',' if without else ''}{without})"
@@ -130,6 +129,21 @@ def _fused(samples: Sequence[Sample], config: CalibrationConfig) -> Scored:
     )
 
 
+def _classifier(samples: Sequence[Sample], config: CalibrationConfig) -> Scored:
+    columns = _columns(samples)
+    # None of them was trained on, so that no score needs to be held out.
+    scores, genuine = np.array([sample.features["classifier_logit"] for sample in samples]), columns["genuine"]
+    told = not genuine.all()
+    warning = "classifier: no counterfeit calibration photograph; probabilities are the network's own, perhaps too sure"
+    return Scored(
+        scores=scores,
+        **columns,
+        thresholds=choose_thresholds(scores, genuine, config),
+        slope=1.0 / fit_temperature(scores, genuine) if told else 1.0,
+        warnings=() if told else (warning,),
+    )
+
+
 def _one_class(samples: Sequence[Sample], config: CalibrationConfig) -> Scored:
     columns = _columns(samples)
     genuine, items = columns["genuine"], columns["item_ids"]
@@ -173,3 +187,6 @@ def _fit_logistic(scores: np.ndarray, genuine: np.ndarray) -> tuple[float, float
     # A score that ranks the wrong way round must not turn the meaning of the probability.
     slope = max(float(model.coef_[0, 0]) / spread, 1e-6)
     return slope, float(model.intercept_[0]) - slope * centre
+
+
+_SCORING = {"paper_match": _paper_match, "fused": _fused, "one_class": _one_class, "classifier": _classifier}

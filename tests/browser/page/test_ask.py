@@ -130,6 +130,24 @@ def test_nearest_references_are_shown_by_authenticity(visit: Any, ask: Any) -> N
     assert "0.910 similarity" in page.locator(".nearest li").first.inner_text()
 
 
+@pytest.mark.parametrize("name", ["classified", "classified-beside-references"])
+def test_a_classifiers_verdict_has_no_empty_panels(visit: Any, ask: Any, name: str) -> None:
+    page = visit("ask")
+    ask(page, name)
+    banner = page.locator(".banner").inner_text()
+    assert "Classifier, log odds of genuine" in banner
+    assert "Decision score" not in page.locator(".answer").inner_text()
+    assert page.locator(".pair, .residual").count() == 0
+    titles = page.locator(".answer h3").all_inner_texts()
+    has_gallery = name != "classified"
+    assert ("Nearest references" in titles) == has_gallery
+    assert not {"Matched cues", "Where it differs"} & set(titles)
+    assert "matched cue" not in page.locator(".answer").inner_text()
+    page.get_by_text("What it was made from").click()
+    ids = page.locator("dl.ids").inner_text()
+    assert ("none" in ids) == (not has_gallery)
+
+
 def test_several_photographs_get_one_verdict_and_one_each(visit: Any, ask: Any) -> None:
     page = visit("ask")
     ask(page, "genuine", "genuine-buckle", "stranger")
@@ -161,7 +179,7 @@ def test_a_chosen_product_is_asked_for(visit: Any, ask: Any, service: Any) -> No
     page.select_option("#ask-product", "mirelune-jam")
     ask(page, "stranger")
     assert service.graph.asks[-1].product == "mirelune-jam"
-    assert "Only references of mirelune-jam were asked" in page.locator(".advice").inner_text()
+    assert "Only mirelune-jam was asked about" in page.locator(".advice").inner_text()
 
 
 def test_photographs_can_be_dropped_pasted_and_removed(visit: Any, photographs: dict[str, Path]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from hallmark.serving.stages import NoGalleryError
+
 
 def _has(page: Any, selector: str, count: int) -> None:
     """Wait until there are so many."""
@@ -113,3 +115,17 @@ def test_an_empty_gallery_says_so(visit: Any, service: Any) -> None:
     page = visit("references")
     assert page.locator("#references-none").inner_text() == "No references have been enrolled yet."
     assert page.locator("#products-title").is_hidden()
+
+
+def test_a_service_without_a_gallery_says_so(visit: Any, service: Any) -> None:
+    service.graph.refuses = NoGalleryError("bundle kag: served without a gallery; wanted one that has one")
+
+    async def none(*_: Any) -> None:
+        raise service.graph.refuses
+
+    service.graph.references = service.graph.products = service.graph.versions = none
+    page = visit("references")
+    page.wait_for_selector("#references-problem .problem")
+    told = page.locator("#references-problem .problem").inner_text()
+    assert "There is no gallery" in told
+    assert "compares with no references" in told

@@ -181,6 +181,7 @@ def test_files_that_cannot_be_examined_are_named(world, tmp_path):
 def test_a_shortened_bundle_says_what_that_costs(world, tmp_path):
     folder, bundle, _ = world
     shutil.copytree(folder / "bundle", tmp_path / "b")
+    (tmp_path / "b" / "calibration.json").unlink()
     raw = open_bundle(tmp_path / "b")
     assert shorten(raw, ReductionConfig(), describe) == raw
     short = shorten(raw, ReductionConfig(dimensions=4), describe)

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from hallmark.data.preprocess import to_photograph
+from hallmark.data.preprocess import normalise, to_photograph
 from hallmark.data.surface import decode_surface
 from hallmark.errors import DataError, DecodeError
 from hallmark.gallery.describe import Describer, Located, describe_located
+from hallmark.gallery.index import GalleryIndex
+from hallmark.gallery.store import Reference, write_references
 from hallmark.methods.fod import FoD
 from hallmark.nets.backbone import BackboneConfig
-from hallmark.training.bundle import write_bundle
+from hallmark.training.bundle import write_bundle, write_classifier
+from hallmark.types import Authenticity
 
 
 def encoded(seed: int, width: int = 90, height: int = 70, kind: str = "PNG") -> bytes:
@@ -156,3 +161,47 @@ def test_a_bad_file_does_not_stop_the_good_ones(describer, tmp_path: Path):
         assert bool(outcome.thumbnail) == (outcome.described is not None)
         assert not outcome.error or outcome.uri in outcome.error
     assert outcomes[3].described.image_id == hashlib.sha256(files["last.jpg"]).hexdigest()
+
+
+def test_a_bundle_that_classifies_says_so_and_keeps_no_details(classifier):
+    describer, photographs = Describer(classifier), [encoded(0), encoded(1)]
+    read = [describer.read(data) for data in photographs]
+    assert all(photograph.surface is None for photograph in read)
+    embedding = classifier.build_method().embed(
+        normalise(torch.from_numpy(np.stack([one.prepared for one in read])), classifier.input.preprocessing)
+    )
+    for place, found in enumerate(describer.describe(read)):
+        assert found.classified.products == ("a", "b")
+        logits = embedding.class_logits[place].detach().numpy()
+        np.testing.assert_allclose(found.classified.logits, [logits[:2], logits[2:]], atol=1e-5)
+        assert np.linalg.norm(found.descriptor) == pytest.approx(1, abs=1e-5)
+        details = found.details
+        assert (details.local.shape, details.positions.shape, details.weights.shape) == ((0, 1), (0, 2), (0,))
+        assert (details.surface, details.keypoints) == (b"", None)
+
+
+def test_what_a_bundle_describes_without_cues_can_be_enrolled(classifier, tmp_path):
+    describer = Describer(classifier)
+    described = describer.describe([describer.read(encoded(seed)) for seed in range(2)])
+    references = [
+        Reference(one, "a", "whole", f"i{place}", Authenticity.GENUINE, b"jpeg") for place, one in enumerate(described)
+    ]
+    gallery = write_references(tmp_path / "g.lance", references, classifier.bundle_id, classifier.embedding_id)
+    assert [details.local.shape for details in gallery.details([1, 0])] == [(0, 1)] * 2
+    found = GalleryIndex(gallery).retrieve(described[1].descriptor, 5)
+    assert found.candidates[0].image_id == described[1].image_id
+
+
+def test_a_classifier_inside_a_bundle_sees_the_photograph_as_it_was_trained_to(bundle, classifier, tmp_path):
+    shutil.copytree(bundle.path, tmp_path / "b")
+    whole = write_classifier(tmp_path / "b", classifier)
+    data, box = encoded(2), (10.0, 5.0, 80.0, 60.0)
+    alone, inside, without = (Describer(one) for one in (classifier, whole, bundle))
+    (told,) = inside.describe([inside.read(data, box)])
+    (wanted,) = alone.describe([alone.read(data, box)])
+    (plain,) = without.describe([without.read(data, box)])
+    assert told.classified.products == wanted.classified.products
+    assert np.array_equal(told.classified.logits, wanted.classified.logits)
+    assert np.array_equal(told.descriptor, plain.descriptor)
+    assert told.details.surface == plain.details.surface != b""
+    assert plain.classified is None

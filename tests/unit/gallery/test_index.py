@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hallmark.gallery.index import GalleryIndex, index_path
-from hallmark.gallery.store import Gallery, Reference, open_gallery, write_references
-from hallmark.types import Authenticity
+from hallmark.gallery.store import Gallery, GalleryWriter, Reference, open_gallery, write_references
+from hallmark.types import Authenticity, Retrieved
 
 GENUINE, COUNTERFEIT = Authenticity.GENUINE, Authenticity.COUNTERFEIT
 NOUGHT = "0" * 64
@@ -78,7 +78,7 @@ def test_agrees_with_brute_force(written, tmp_path_factory, seed, size, count, e
     stored = gallery.descriptors()
     for candidate in found.candidates:
         assert candidate.global_similarity == pytest.approx(float(stored[candidate.row] @ query), abs=1e-5)
-    best = max((candidate.global_similarity for candidate in found.candidates), default=-1.0)
+    best = max((candidate.global_similarity for candidate in found.candidates), default=None)
     assert found.global_similarity == best
 
 
@@ -115,7 +115,18 @@ def test_a_photograph_does_not_vouch_for_itself(written, tmp_path):
     assert index.retrieve(unit([1, 0]), 4, exclude_image=NOUGHT).product == "b"
     alone = GalleryIndex(written(tmp_path / "alone", [([1, 0], "a", GENUINE)]))
     found = alone.retrieve(unit([1, 0]), 4, exclude_image=NOUGHT)
-    assert (found.product, found.part, found.global_similarity, found.candidates) == (None, None, -1.0, ())
+    assert (found.product, found.part, found.global_similarity, found.candidates) == (None, None, None, ())
+
+
+def test_a_version_whose_references_are_all_retired_needs_no_index(written, tmp_path):
+    gallery = written(tmp_path, [([1, 0], "a", GENUINE)])
+    with GalleryWriter(gallery.uri, "bundle", "embedding") as writer:
+        emptied = writer.retire([gallery.catalogue.reference_id[0].as_py()])
+    index = GalleryIndex(emptied)
+    assert index.retrieve(unit([1, 0]), 3) == Retrieved(None, None, None, (), emptied.version)
+    assert not index_path(emptied).exists()
+    assert GalleryIndex(gallery).updated(emptied).retrieve(unit([1, 0]), 3).candidates == ()
+    assert index.updated(gallery).retrieve(unit([1, 0]), 3) == GalleryIndex(gallery).retrieve(unit([1, 0]), 3)
 
 
 def test_a_product_without_a_genuine_reference_is_found(written, tmp_path):
@@ -233,7 +244,7 @@ def test_products_and_parts_that_are_asked_for_alone(written, tmp_path):
             assert [one.row for one in found.candidates] == [rows[one.row] for one in wanted.candidates]
     for asked in ({"product": "none"}, {"part": "none"}, {"product": "a", "part": "part-b"}):
         found = index.retrieve(query, 6, **asked)
-        assert (found.product, found.part, found.global_similarity, found.candidates) == (None, None, -1.0, ())
+        assert (found.product, found.part, found.global_similarity, found.candidates) == (None, None, None, ())
 
 
 def test_an_image_that_must_not_be_found_is_not_however_often_it_is_enrolled(written, tmp_path):

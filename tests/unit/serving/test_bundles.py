@@ -314,3 +314,13 @@ def test_a_canary_writes_nothing(branch):
     assert pair.second.enrolled == []
     with pytest.raises(UnknownBundleError):
         enrol(pair.bundles, "p", bundle=CANARY)
+
+
+def test_a_bundle_that_compared_nothing_is_as_sure_as_one_at_its_threshold(branch):
+    """A classifier without a gallery answers where no other knows the product, and not where one does."""
+    bare = branch("bare", p_genuine=0.9, product="a", scores=scores(None))
+    for similarity, label, wanted in ((0.6, VerdictLabel.GENUINE, "knows"), (0.4, VerdictLabel.NOT_IN_GALLERY, "bare")):
+        knows = branch("knows", verdict=label, scores=scores(similarity))
+        for order in ([bare, knows], [knows, bare]):
+            told = examine(Bundles([Served(one) for one in order]))
+            assert told.photographs[0].source.name == wanted

@@ -147,7 +147,7 @@ def application(settings: dict[str, Any]) -> dict[str, Any]:
             lambda s: application(s)["deployments"][1].update(name="Retriver"),
             "found 'Retriver'; wanted one of Gateway, Retriever, Verifier, Enroller",
         ),
-        (lambda s: application(s)["args"].update(gallery=None), r"hallmark\.args: gallery: missing"),
+        (lambda s: application(s)["args"].update(bundle=None), r"hallmark\.args: bundle: missing"),
         (lambda s: s.pop("applications"), "applications: missing"),
         (lambda s: s["http_options"].update(port="many"), r"http_options\.port: found 'many'"),
     ],
@@ -178,6 +178,12 @@ def test_a_missing_artefact_is_named(local, artefacts, tmp_path, name, error):
     place = str(tmp_path / "gone.lance")
     with pytest.raises(error, match=r"gone\.lance: no"):
         check_artefacts(settings_of(local(), artefacts | {name: place}))
+
+
+def test_only_a_bundle_that_classifies_can_do_without_a_gallery(local, artefacts, classifier):
+    with pytest.raises(GalleryError, match="gallery: missing"):
+        check_artefacts(settings_of(local(), artefacts | {"gallery": "null"}))
+    check_artefacts(settings_of(local(), artefacts | {"bundle": str(classifier.path), "gallery": "null"}))
 
 
 def test_a_gallery_of_another_bundle_is_refused(local, artefacts, tmp_path, bundle, gallery_of):

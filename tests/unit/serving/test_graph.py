@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hallmark.errors import ConfigError, DecodeError
+from hallmark.errors import ConfigError, DecodeError, GalleryError
 from hallmark.evaluation.protocol import examine_files
 from hallmark.gallery.describe import Describer
 from hallmark.gallery.store import GalleryWriter, Reference, open_gallery, write_references
@@ -25,7 +25,7 @@ from hallmark.serving.graph import Enroller, Retriever, Verifier, build, deploym
 from hallmark.serving.handles import Stages
 from hallmark.serving.metrics import Metrics
 from hallmark.serving.settings import BundleConfig, GraphConfig
-from hallmark.serving.stages import Ask, Enrolment, Listing, MixedStagesError, Query
+from hallmark.serving.stages import Ask, Enrolment, Listing, MixedStagesError, NoGalleryError, Query
 from hallmark.training.bundle import write_calibration
 from hallmark.types import Authenticity, VerdictLabel
 from hallmark.verdict.calibration import calibration_of
@@ -111,19 +111,31 @@ def _sent(message):
 
 
 @pytest.fixture
-def stages(uri, bundle, live, monkeypatch):
+def started(live, monkeypatch):
+    """Starts Retriever, Verifier and Enroller of a bundle; the network of the last one is the one that is asked."""
+    running = []
+
+    def start(opened, gallery: str | None):
+        monkeypatch.setattr(Retriever.func_or_class, "_embed", OneByOne())
+        one = BundleConfig(bundle=str(opened.path), gallery=gallery).model_dump(mode="json")
+        settings = GraphConfig(bundle=str(opened.path), gallery=gallery, anonymous=True).model_dump(mode="json")
+        retriever, verifier = Retriever.func_or_class(one, settings), Verifier.func_or_class(one)
+        retriever._embed.describer = retriever._describer
+        for stage in (retriever, verifier):
+            stage.reconfigure(live)
+        running.append((retriever, verifier, Enroller.func_or_class(one, settings)))
+        return running[-1]
+
+    yield start
+    for retriever, _, enroller in running:
+        retriever._follower.stop()
+        enroller._enrolments.close()
+
+
+@pytest.fixture
+def stages(uri, bundle, started):
     """Retriever, Verifier and Enroller."""
-    monkeypatch.setattr(Retriever.func_or_class, "_embed", OneByOne())
-    one = BundleConfig(bundle=str(bundle.path), gallery=uri).model_dump(mode="json")
-    settings = GraphConfig(bundle=str(bundle.path), gallery=uri, anonymous=True).model_dump(mode="json")
-    retriever, verifier = Retriever.func_or_class(one, settings), Verifier.func_or_class(one)
-    retriever._embed.describer = retriever._describer
-    for stage in (retriever, verifier):
-        stage.reconfigure(live)
-    enroller = Enroller.func_or_class(one, settings)
-    yield retriever, verifier, enroller
-    retriever._follower.stop()
-    enroller._enrolments.close()
+    return started(bundle, uri)
 
 
 @pytest.fixture
@@ -271,7 +283,7 @@ def test_a_bundle_that_was_exchanged_in_place_is_not_mixed(graph, stages):
 def test_health_is_the_stored_images_descriptor(stages):
     retriever = stages[0]
     asyncio.run(retriever.check_health())
-    weights = next(retriever._describer._method.parameters())
+    weights = next(retriever._describer._network._method.parameters())
     weights.data.fill_(float("nan"))
     with pytest.raises(RuntimeError, match="has changed"):
         asyncio.run(retriever.check_health())
@@ -303,3 +315,76 @@ def test_every_bundle_has_stages_of_its_own_and_every_gallery_one_writer():
         None,
     ]
     assert deployment_name("Retriever", "default") == "Retriever"
+
+
+def test_a_bundle_that_classifies_answers_without_a_gallery(started, classifier, tmp_path):
+    stages = started(classifier, None)
+    graph = Bundles([Served(Stages("kag", None, *map(Handle, stages), Metrics()))])
+    paths = [tmp_path / f"{seed}.png" for seed in (10, 11)]
+    for path, seed in zip(paths, (10, 11), strict=True):
+        path.write_bytes(picture(seed))
+    told = ask(graph, picture(10), picture(11))
+    wanted = examine_files(classifier.path, None, paths)
+    assert [one.verdict.model_dump(exclude=OWN) for one in told.photographs] == [
+        one.model_dump(exclude=OWN) for one in wanted
+    ]
+    assert told.item == fuse(wanted, calibration_of(classifier))
+    assert [(one.verdict.gallery_version, one.gallery_content_id) for one in told.photographs] == [(0, "")] * 2
+    (one,) = ask(graph, picture(10), overlays=True, single=True).photographs
+    assert (one.overlays.residual, one.overlays.matches, one.overlays.reference) == (None, None, None)
+    assert one.overlays.photograph.startswith(b"\xff\xd8\xff")
+    (state,) = asyncio.run(graph.ready()).bundles
+    assert (state.gallery_version, state.num_references) == (0, 0)
+    for asked in (
+        graph.products(None),
+        graph.versions("kag"),
+        graph.references(Listing(None, None, None, 10, None), None),
+        graph.thumbnail("ref-1", None),
+        graph.retire("ref-1", None),
+        graph.rollback(1, None),
+    ):
+        with pytest.raises(NoGalleryError, match=r"kag.*without a gallery"):
+            asyncio.run(asked)
+    with pytest.raises(NoGalleryError):
+        enrol(graph, picture(1))
+
+
+def test_a_bundle_that_classifies_shows_the_references_of_the_product_it_names(started, classifier, tmp_path):
+    describer = Describer(classifier)
+    read = [describer.read(picture(seed)) for seed in range(4)]
+    references = [
+        Reference(described, "ab"[place % 2], "tag", f"i{place}", Authenticity.GENUINE, one.thumbnail)
+        for place, (one, described) in enumerate(zip(read, describer.describe(read), strict=True))
+    ]
+    gallery = write_references(tmp_path / "g.lance", references, classifier.bundle_id, classifier.embedding_id)
+    graph = Bundles([Served(Stages("kag", gallery.uri, *map(Handle, started(classifier, gallery.uri)), Metrics()))])
+    (one,) = ask(graph, picture(10)).photographs
+    assert {reference.product for reference in one.verdict.references} == {one.verdict.product}
+    assert (one.verdict.part, one.verdict.gallery_version) == ("tag", 1)
+    assert one.verdict.scores.decision == one.verdict.scores.classifier_logit
+    enrolled = enrol(graph, picture(20))
+    assert enrolled.references[0].created
+    (other,) = ask(graph, picture(20), product="c").photographs
+    assert other.verdict.verdict == VerdictLabel.NOT_IN_GALLERY  # it has a reference, and the network never saw it
+
+
+def test_a_bundle_that_compares_is_not_started_without_a_gallery(started, bundle):
+    with pytest.raises(GalleryError, match="gallery: missing"):
+        started(bundle, None)
+
+
+def test_bundles_of_both_kinds_side_by_side(uri, started, bundle, classifier):
+    compares, classifies = (
+        Served(Stages(name, gallery, *map(Handle, started(opened, gallery)), Metrics()))
+        for name, opened, gallery in (("fod", bundle, uri), ("kag", classifier, None))
+    )
+    graph = Bundles([classifies, compares])
+    assert ask(graph, picture(1), bundle="fod", single=True).photographs[0].verdict.bundle_id == bundle.bundle_id
+    (told,) = ask(graph, picture(1), bundle="kag", single=True).photographs
+    assert told.verdict.bundle_id == classifier.bundle_id
+    # The first that has a gallery is asked about it, and enrolled in.
+    assert [one.product for one in asyncio.run(graph.products(None)).products] == ["a", "b"]
+    with pytest.raises(NoGalleryError, match="'kag'"):
+        asyncio.run(graph.products("kag"))
+    (sure,) = ask(graph, picture(1), single=True).photographs
+    assert sure.verdict.bundle_id == bundle.bundle_id  # the very photograph is enrolled

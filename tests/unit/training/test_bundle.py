@@ -15,7 +15,14 @@ from hallmark.config import to_yaml
 from hallmark.errors import BundleError, ConfigError, OutputError, WeightsError
 from hallmark.methods.fod import FoD
 from hallmark.training import bundle as bundle_module
-from hallmark.training.bundle import Bundle, check_place, open_bundle, write_bundle, write_calibration
+from hallmark.training.bundle import (
+    Bundle,
+    check_place,
+    open_bundle,
+    write_bundle,
+    write_calibration,
+    write_classifier,
+)
 from hallmark.training.run import RunConfig
 
 FILES = [
@@ -308,3 +315,29 @@ def test_weights_that_are_not_finite_are_named(
     bundle = write_bundle(tmp_path / "b", weights | {name: broken}, tiny_run, ["a"], {}, {})
     with pytest.raises(WeightsError, match=rf"{name} holds values that are not finite"):
         bundle.build_method()
+
+
+def test_a_classifier_is_copied_whole_and_taken_out_again(written: Bundle, classifier: Bundle, tmp_path: Path) -> None:
+    whole = write_classifier(written.path, classifier)
+    assert contents(whole.path / "classifier") == contents(classifier.path)
+    assert whole.classifier.bundle_id == classifier.bundle_id
+    assert whole.embedding_id == written.embedding_id
+    assert whole.bundle_id != written.bundle_id
+    assert open_bundle(written.path) == write_classifier(written.path, classifier) == whole
+    assert write_classifier(written.path, None) == written == write_classifier(written.path, None)
+    assert sorted(path.name for path in written.path.iterdir()) == sorted(FILES)
+
+
+def test_a_change_inside_the_classifier_is_a_change_of_the_bundle(written: Bundle, classifier: Bundle) -> None:
+    whole = write_classifier(written.path, classifier)
+    write_calibration(whole.classifier.path, classifier.calibration | {"f1": 0.5})
+    assert open_bundle(whole.path).bundle_id != whole.bundle_id
+    (whole.path / "classifier" / "weights.safetensors").unlink()
+    with pytest.raises(BundleError, match=r"classifier: is no whole bundle, weights\.safetensors missing"):
+        open_bundle(whole.path)
+
+
+def test_only_a_bundle_that_classifies_goes_in(written: Bundle, bundle: Bundle) -> None:
+    with pytest.raises(BundleError, match="does not classify"):
+        write_classifier(written.path, bundle)
+    assert open_bundle(written.path) == written

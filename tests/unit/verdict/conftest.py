@@ -148,7 +148,7 @@ class Studio:
             Candidate(row, one.reference_id, one.details.image_id, "a", "whole", side, similarity)
             for row, (one, side) in enumerate(sides)
         )
-        return Retrieved("a", "whole", similarity if told else -1.0, told, 1)
+        return Retrieved("a", "whole", similarity if told else None, told, 1)
 
 
 @pytest.fixture(scope="session")

@@ -301,3 +301,61 @@ def test_calibration_of_a_bundle(bundle, calibration):
 def test_wrong_settings_are_named(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         validate(CalibrationConfig, wrong, "calibration")
+
+
+def classified(count: int = 40, scale: float = 3.0, seed: int = 0) -> list[Sample]:
+    """Photographs without any evidence but a classifier's log odds, drawn so that those less `scale` times over mean
+    what they say."""
+    rng = np.random.default_rng(seed)
+    samples = []
+    for number in range(count):
+        told = float(rng.normal(0, 2))
+        genuine = bool(rng.random() < 1 / (1 + np.exp(-told)))
+        one = sample(0.0, genuine, f"item{number}", "ab"[number % 2], 0.3 + number / 100)
+        features = dict.fromkeys(one.features) | {"classifier_logit": scale * told}
+        samples.append(dataclasses.replace(one, features=features))
+    return samples
+
+
+@pytest.mark.parametrize("objective", [*OBJECTIVES, "argmax"])
+def test_a_classifier_is_judged_by_its_log_odds(objective):
+    fitted = fit(classified(), mode="classifier", objective=objective)
+    told = json.loads(json.dumps(fitted.model_dump(mode="json"), allow_nan=False))
+    assert Calibration.model_validate(told) == fitted
+    judged = fitted.judge({"classifier_logit": 1.5}, "a")
+    assert judged.score == 1.5
+    assert judged.p_genuine == pytest.approx(1 / (1 + np.exp(-1.5 * fitted.slope)))
+    assert fitted.judge({"classifier_logit": None, "global_genuine": 0.9}, "a").score is None
+    assert (fitted.fused, fitted.one_class, fitted.intercept) == (None, None, 0.0)
+    assert fitted.threshold_global <= 0.31
+    assert (objective == "argmax") == (fitted.threshold_genuine == fitted.threshold_counterfeit == 0.0)
+
+
+def test_a_classifiers_over_confidence_is_taken_back():
+    slopes = [fit(classified(2000, scale), mode="classifier").slope for scale in (1.0, 3.0)]
+    assert slopes[0] == pytest.approx(1.0, rel=0.15)
+    assert slopes[1] == pytest.approx(1 / 3, rel=0.15)
+
+
+def test_a_classifier_without_counterfeits_wants_an_objective_that_can_do_without():
+    genuine = [one for one in classified() if one.genuine]
+    with pytest.raises(DataError, match=r"wanted some of each \(.* or `calibration\.objective: frr`"):
+        fit(genuine, mode="classifier")
+    for objective in ("frr", "argmax"):
+        fitted = fit(genuine, mode="classifier", objective=objective)
+        assert (fitted.slope, fitted.num_counterfeit, fitted.f1) == (1.0, 0, None)
+        assert "too sure" in fitted.warnings[0]
+
+
+def test_photographs_that_were_compared_with_nothing_reject_nothing():
+    alone = [dataclasses.replace(one, global_similarity=None) for one in classified()]
+    assert fit(alone, mode="classifier").threshold_global == -1.0
+    assert fit([*alone, *classified()], mode="classifier").threshold_global == pytest.approx(0.3)
+
+
+def test_a_classifier_can_be_evidence_among_others_and_decides_nothing_by_itself():
+    mixed = [with_features(one, classifier_logit=2.0 * one.genuine) for one in drawn()]
+    assert fit(mixed, mode="fused").fused.terms["classifier_logit"].weight > 0
+    for mode in ("paper_match", "classifier"):
+        with pytest.raises(ConfigError, match=f"classifier: found one in mode {mode}; wanted mode fused or one_class"):
+            validate(CalibrationConfig, {"mode": mode, "classifier": "c"}, "t")

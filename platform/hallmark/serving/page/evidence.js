@@ -251,25 +251,25 @@ function legend() {
   return canvas;
 }
 
-/** The nearest references of one authenticity, as a list. */
-export function nearest(references, authenticity) {
+/** The nearest references of one authenticity, as a list. @param {boolean} matched whether cues were compared */
+export function nearest(references, authenticity, matched) {
   return make(
     "div.nearest",
     {},
     make(`h4.${authenticity}`, {}, icon(authenticity), LABELS[authenticity]),
     references.length
-      ? make("ul", {}, references.map(nearestOne))
+      ? make("ul", {}, references.map((one) => nearestOne(one, matched)))
       : make("p.hint", {}, `No ${authenticity} reference was near enough to compare.`),
   );
 }
 
-function nearestOne(reference) {
+function nearestOne(reference, matched) {
   const alt = `${LABELS[reference.authenticity]} reference of ${reference.product}, ${reference.part}`;
   return make(
     "li",
     {},
     referencePicture(reference.reference_id, alt),
     make("span.similarity", {}, make("strong", {}, number(reference.global_similarity, 3)), " similarity"),
-    make("span.hint", {}, `${reference.num_matches} matched cue${reference.num_matches === 1 ? "" : "s"}`),
+    matched && make("span.hint", {}, `${reference.num_matches} matched cue${reference.num_matches === 1 ? "" : "s"}`),
   );
 }

@@ -47,6 +47,12 @@ export function decisionScale(name, score, low, high) {
   );
 }
 
+/** What the score is called that a verdict rests on: a bundle that classifies decides by its log odds alone. */
+export function decisionName(scores) {
+  const classifies = isNumber(scores?.decision) && scores.decision === scores.classifier_logit;
+  return classifies ? "Classifier, log odds of genuine" : "Decision score";
+}
+
 const ROWS = [
   ["Retrieval", "global_similarity", "Nearest reference of the product", "threshold_global"],
   ["Retrieval", "global_genuine", "Nearest genuine reference"],
@@ -116,7 +122,7 @@ function decisionRows(scores) {
     make(
       "tr",
       {},
-      make("th", { scope: "row" }, "Decision score ", make("code", {}, "decision")),
+      make("th", { scope: "row" }, decisionName(scores), " ", make("code", {}, "decision")),
       make("td.number", {}, signed(decision)),
       make("td", {}, said),
     ),

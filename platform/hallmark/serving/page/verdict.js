@@ -4,8 +4,8 @@ import { freshId, icon, make } from "./elements.js";
 import { matchedCues, nearest, residualMap } from "./evidence.js";
 import { detail } from "./permit.js";
 import { picture } from "./photographs.js";
-import { decisionScale, probability, qualityFacts, scoreTable } from "./scores.js";
-import { LABELS, MEANINGS, advice, count, percent, signed } from "./wording.js";
+import { decisionName, decisionScale, probability, qualityFacts, scoreTable } from "./scores.js";
+import { LABELS, MEANINGS, advice, count, isNumber, percent, signed } from "./wording.js";
 
 /**
  * The verdict about one photograph.
@@ -43,7 +43,7 @@ function banner(answer, actions, said = "") {
   const scale =
     "log_likelihood_ratio" in answer
       ? decisionScale("Log-likelihood ratio", answer.log_likelihood_ratio, answer.threshold_counterfeit, answer.threshold_genuine)
-      : decisionScale("Decision score", answer.scores?.decision, answer.scores?.threshold_counterfeit, answer.scores?.threshold_genuine);
+      : decisionScale(decisionName(answer.scores), answer.scores?.decision, answer.scores?.threshold_counterfeit, answer.scores?.threshold_genuine);
   const measures = label === "not_in_gallery" ? [] : [probability(answer.p_genuine), scale].filter(Boolean);
   return make(
     `section.card.banner.${label}`,
@@ -95,11 +95,15 @@ function cuesCard(verdict, url) {
   const [first] = verdict.references ?? [];
   if (!first || verdict.verdict === "not_in_gallery") return null;
   const pairs = verdict.cue_pairs ?? [];
+  if (!pairs.length && !matchedAny(verdict)) return null;
   const said = pairs.length
     ? "The same number marks the same detail on both. Point at a number, or choose one below."
     : "No cue of the query matches the nearest reference.";
   return card("Matched cues", make("p.hint", {}, said), matchedCues(url, first, pairs));
 }
+
+/** Whether cues were compared at all; a bundle that classifies has none. */
+const matchedAny = ({ scores }) => isNumber(scores?.match_genuine) || isNumber(scores?.match_counterfeit);
 
 function residualCard(verdict, url) {
   return verdict.residual_map ? card("Where it differs", residualMap(url, verdict.residual_map, typeof verdict.scores?.surface_agreement_z === "number")) : null;
@@ -116,7 +120,7 @@ function nearestCard(verdict) {
   if (!references.length) return null;
   const of = (authenticity) => references.filter((one) => one.authenticity === authenticity).slice(0, 5);
   const note = verdict.verdict === "not_in_gallery" ? make("p.hint", {}, "The nearest there are, and not near enough.") : null;
-  return card("Nearest references", note, make("div.two", {}, nearest(of("genuine"), "genuine"), nearest(of("counterfeit"), "counterfeit")));
+  return card("Nearest references", note, make("div.two", {}, nearest(of("genuine"), "genuine", matchedAny(verdict)), nearest(of("counterfeit"), "counterfeit", matchedAny(verdict))));
 }
 
 function scoresCard(verdict) {
@@ -148,7 +152,7 @@ function idsCard(verdict) {
     make(
       "dl.ids",
       {},
-      told.map(([said, name]) => make("div", {}, make("dt", {}, said), make("dd", {}, make("code", {}, String(verdict[name]))))),
+      told.map(([said, name]) => make("div", {}, make("dt", {}, said), make("dd", {}, make("code", {}, name === "gallery_version" && verdict[name] === 0 ? "none" : String(verdict[name]))))),
       times.length > 0 && make("div", {}, make("dt", {}, "Time"), make("dd", {}, times.join(", "))),
     ),
   );
@@ -243,6 +247,6 @@ function partBanner(verdict) {
     {},
     chip(verdict.verdict),
     make("p.reason", {}, verdict.reason),
-    make("div.measures", {}, probability(verdict.p_genuine), decisionScale("Decision score", verdict.scores?.decision, verdict.scores?.threshold_counterfeit, verdict.scores?.threshold_genuine)),
+    make("div.measures", {}, probability(verdict.p_genuine), decisionScale(decisionName(verdict.scores), verdict.scores?.decision, verdict.scores?.threshold_counterfeit, verdict.scores?.threshold_genuine)),
   );
 }

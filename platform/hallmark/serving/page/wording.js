@@ -8,8 +8,8 @@ export const LABELS = {
 };
 
 export const MEANINGS = {
-  genuine: "It agrees with the genuine references.",
-  counterfeit: "It is a product of the gallery, and differs where genuine ones do not.",
+  genuine: "It agrees with what is known to be genuine.",
+  counterfeit: "It is a known product, and differs where genuine ones do not.",
   inconclusive: "The evidence does not decide. A person must look.",
   not_in_gallery: "The gallery knows no such product, so nothing is said about its authenticity. That is not the same as counterfeit.",
 };
@@ -69,6 +69,7 @@ const REASONS = {
   too_small: ["The photograph is too small", "Move closer, or send the picture at full size."],
   unknown_format: ["Not a photograph the service reads", `Send ${FORMATS}.`],
   corrupt: ["The photograph is damaged", "It may have been cut short on its way. Choose it again or take it anew."],
+  no_gallery: ["There is no gallery", "This service tells products by a trained network, and compares with no references."],
   certificates_off: ["This service issues no certificates", ""],
   quota: ["Today's quota is used up", "It starts anew at midnight UTC."],
   wrong_keys: ["Too many wrong keys", ""],
@@ -127,6 +128,7 @@ const COMPLAINTS = [
   [/show different products/i, "Different products", "Ask about photographs of one item at a time."],
   [/counterfeit by itself/i, "One part speaks against the others", "The item may carry a genuine part beside forged ones. A person must look."],
   [/not finite/i, "The evidence could not be computed", "Tell whoever runs the service: a bundle or a gallery may be damaged."],
+  [/not trained on the product/i, "Unknown product", "The bundle tells only the products it was trained on. Ask again with every product."],
   [/gallery is empty/i, "The gallery is empty", "Someone with an enrol key must enrol references first."],
 ];
 
@@ -146,8 +148,8 @@ export function advice(answer, askedProduct = "") {
   const seen = new Set(found.map(({ title }) => title));
   for (const hint of qualityHints(answer.quality)) if (!seen.has(hint.title)) found.push(hint);
   if (answer.verdict === "not_in_gallery") {
-    if (askedProduct) {
-      found.push({ title: "Another product?", text: `Only references of ${askedProduct} were asked. Ask again with every product.` });
+    if (askedProduct && !/not trained on/i.test(answer.reason ?? "")) {
+      found.push({ title: "Another product?", text: `Only ${askedProduct} was asked about. Ask again with every product.` });
     }
     found.push({ title: "Another part?", text: "Photograph a part that is enrolled, straight on and filling the frame." });
   } else if (!found.length) {
