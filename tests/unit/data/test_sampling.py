@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hallmark.config import validate
-from hallmark.data.sampling import BatchSampler, SamplingConfig, label, worker_slice
+from hallmark.data.sampling import BatchSampler, SamplingConfig, ShuffleConfig, ShuffleSampler, label, worker_slice
 from hallmark.errors import ConfigError, DataError
 
 
@@ -205,3 +205,36 @@ def test_a_batch_that_cannot_be_shared_out_names_both_numbers() -> None:
 def test_numbers_out_of_range_are_refused(key: str) -> None:
     with pytest.raises(ConfigError, match=key):
         validate(SamplingConfig, {key: -1}, "sampling")
+
+
+def shuffled(table: pa.Table, seed: int = 0, **settings: int) -> ShuffleSampler:
+    products = sorted({p for p in table.column("product").to_pylist() if p})
+    return ShuffleSampler(label(table, products, "class"), ShuffleConfig(**settings), seed)
+
+
+@given(batch_size=st.integers(1, 300), showings=st.integers(1, 4), seed=st.integers(0, 2**20 - 1))
+def test_a_shuffle_shows_every_photograph_alike_but_for_what_fills_no_batch(batch_size, showings, seed) -> None:
+    table = usual()
+    sampler = shuffled(table, seed, batch_size=batch_size, showings=showings)
+    batches = sampler.epoch(1)
+    classed = 80  # of five products; the six unrelated ones have no class
+    assert batches.shape == (sampler.steps_per_epoch, sampler.batch_size)
+    assert sampler.batch_size == min(batch_size, showings * classed)
+    assert showings * classed - batches.size < sampler.batch_size
+    counts = np.bincount(batches.ravel(), minlength=table.num_rows)
+    assert counts[classed:].sum() == 0
+    assert counts.max() <= showings
+
+
+def test_a_shuffle_follows_seed_and_epoch_alone() -> None:
+    first, again, other = (shuffled(usual(), seed) for seed in (1, 1, 2))
+    assert np.array_equal(first.epoch(3), again.epoch(3))
+    assert not np.array_equal(first.epoch(3), first.epoch(4))
+    assert not np.array_equal(first.epoch(3), other.epoch(3))
+
+
+@pytest.mark.parametrize("authenticity", ["genuine", "counterfeit"])
+def test_one_authenticity_alone_teaches_no_classifier(authenticity: str) -> None:
+    table = table_of(photographs("a", authenticity, 3, 1), photographs("b", authenticity, 3, 1))
+    with pytest.raises(DataError, match=r"found (6 genuine and 0|0 genuine and 6) counterfeit .*wanted some of each"):
+        shuffled(table)

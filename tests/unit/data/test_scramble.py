@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hallmark.config import validate
-from hallmark.data.scramble import ScrambleConfig, draw_order, main_labels, scramble
+from hallmark.data.scramble import ScrambleConfig, draw_order, main_labels, scramble, stream_prior
 from hallmark.errors import ConfigError
 
 
@@ -227,6 +227,21 @@ def test_main_labels_of_no_photographs(policy) -> None:
     whole, flags = np.empty(0, dtype=np.int64), np.empty(0, dtype=bool)
     genuine, class_index = main_labels(whole, flags, whole, flags, policy)
     assert (genuine.shape, class_index.shape) == ((0,), (0,))
+
+
+@pytest.mark.parametrize("policy", ["counterfeit", "keep", "ignore"])
+@given(classes=st.lists(st.integers(0, 7), min_size=1, max_size=30), share=st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]))
+def test_the_prior_is_what_the_main_task_is_shown(policy, classes: list, share: float) -> None:
+    """Every photograph is shown four times, 4·share of them disturbed, and labelled by the policy."""
+    given_, disturbed = np.repeat(classes, 4), np.tile(np.arange(4) < 4 * share, len(classes))
+    _, shown = main_labels(given_ // 2, given_ % 2 == 1, given_, disturbed, policy)
+    counts = np.bincount(shown[shown >= 0], minlength=8) / 4
+    if policy == "ignore":  # a disturbed photograph is left out, whatever its class
+        counts = np.bincount(classes, minlength=8)
+    expected = np.maximum(counts, 0.5)
+    found = stream_prior(np.array(classes), 4, share, policy)
+    np.testing.assert_allclose(found, expected / expected.sum())
+    assert found.sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

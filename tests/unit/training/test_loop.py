@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -77,6 +79,55 @@ def test_the_last_step_has_the_final_factor_and_stays_there() -> None:
         optimiser.step()
         schedule.step()
     assert schedule.get_last_lr()[0] == pytest.approx(0.25)
+
+
+def test_a_cosine_falls_once_or_starts_anew_or_swings() -> None:
+    """40 steps of 4 epochs, a fall every 2 epochs = 20 steps."""
+    common = {"epochs": 4, "period_epochs": 2, "final_factor": 0.5}
+    once, anew, swing = (
+        factors(OptimiserConfig(schedule=name, **common), 40) for name in ("cosine", "cosine_restarts", "cosine_waves")
+    )
+    fall = [0.5 + 0.5 * (1 + math.cos(math.pi * step / 20)) / 2 for step in range(20)]
+    assert anew == pytest.approx([*fall, *fall])
+    assert swing == pytest.approx([*fall, 0.5, *fall[:0:-1]])
+    assert once == pytest.approx([0.5 + 0.5 * (1 + math.cos(math.pi * step / 39)) / 2 for step in range(40)])
+
+
+def test_a_fall_is_counted_from_the_end_of_the_warm_up() -> None:
+    config = OptimiserConfig(schedule="cosine_restarts", epochs=4, period_epochs=2, final_factor=0.0, warmup_steps=5)
+    found = factors(config, 40)
+    assert found[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert (found[5], found[15], found[25]) == pytest.approx((1.0, 0.5, 1.0))
+
+
+def test_two_steps_are_those_of_momentum_on_the_whole_gradient() -> None:
+    config = OptimiserConfig(algorithm="sgd", learning_rate=0.01, momentum=0.9, weight_decay=0.2, clip_norm=None)
+    model, twin = Fit(), Fit()
+    optimiser, schedule = build_optimiser(model, config, 10**9)  # so long that the rate stands still
+    speed = [torch.zeros_like(parameter) for parameter in twin.parameters()]
+    for _ in range(2):
+        train_step(model, batch(), optimiser, schedule, alone, config)
+        twin.zero_grad()
+        twin(batch(), alone, 1.0).total.backward()
+        with torch.no_grad():
+            for parameter, own in zip(twin.parameters(), speed, strict=True):
+                decay = 0.2 if parameter.ndim >= 2 else 0.0
+                own.mul_(0.9).add_(parameter.grad + decay * parameter)
+                parameter.sub_(0.01 * own)
+    for mine, its in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(mine, its, atol=1e-6, rtol=0)
+
+
+def test_a_gradient_of_any_size_is_left_where_nothing_clips() -> None:
+    config = OptimiserConfig(algorithm="sgd", learning_rate=1e-9, clip_norm=None)
+    model = Fit()
+    model.trouble = 1e6
+    optimiser, schedule = build_optimiser(model, config, 10)
+    before = state(model)
+    told = train_step(model, batch(), optimiser, schedule, alone, config)
+    moved = sum(float((weight - before[name]).square().sum()) for name, weight in state(model).items()) ** 0.5
+    assert told["gradient_norm"] > 1e3
+    assert moved == pytest.approx(1e-9 * told["gradient_norm"], rel=0.1)
 
 
 def test_every_trainable_parameter_is_in_the_group_it_belongs_to() -> None:

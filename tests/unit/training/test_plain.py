@@ -12,16 +12,7 @@ import pytest
 import torch
 
 from hallmark.config import validate
-from hallmark.data.manifest import (
-    ImportConfig,
-    assemble,
-    inspect_listed,
-    list_photographs,
-    manifest_hash,
-    read_manifest,
-    write_import,
-)
-from hallmark.data.synthetic import DrawConfig, draw_set
+from hallmark.data.manifest import manifest_hash, read_manifest
 from hallmark.errors import DataError, DecodeError, OutputError
 from hallmark.methods.fod import FoD
 from hallmark.training import epochs, plain
@@ -32,18 +23,6 @@ from hallmark.training.run import FoDRun, RunConfig
 
 Settings = Callable[..., RunConfig]
 EPOCHS = 3
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """64 drawn photographs of two products."""
-    drawn, folder = tmp_path_factory.mktemp("drawn"), tmp_path_factory.mktemp("manifest")
-    table = draw_set(DrawConfig(size="smoke", side_px=96, products=2, shots_per_item=1, difficulty=0.2), drawn)
-    config = ImportConfig(source=str(table), out=str(folder))
-    listing = list_photographs(config.source)
-    inspected = [inspect_listed(one, limits=config.limits) for one in listing.photographs]
-    write_import(assemble(listing, inspected, config), config.out)
-    return folder / "manifest.parquet"
 
 
 @pytest.fixture(scope="module")
