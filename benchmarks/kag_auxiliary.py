@@ -128,7 +128,7 @@ def report(part: Part, told: dict[Variant, list[Outcome]]) -> dict[str, dict[str
     print(f"{'recipe':>18} {'accuracy':>22} {'F1 macro':>9} {'F1 fake':>8} {'AUROC':>6} {'less the first':>24}")
     for row in table.variants:
         print(f"{row.name:>18} " + " ".join(_cells(row)))
-    print("; ".join(findings(table)))
+    print("\n".join(findings(table)))
     return {row.name: _figures(row) for row in table.variants}
 
 
