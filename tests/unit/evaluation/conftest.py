@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
+from hallmark.data.manifest import MANIFEST_SCHEMA
 from hallmark.evaluation.metrics import Examined
 from hallmark.types import Authenticity, CuePair, NearestReference, Quality, ResidualMap, Scores, Verdict, VerdictLabel
 
 ExaminedMaker = Callable[..., Examined]
+ManifestWriter = Callable[[Path, Sequence[str]], Path]
+
+
+@pytest.fixture(scope="session")
+def write_manifest() -> ManifestWriter:
+    """`write_manifest(folder, roles)` draws a picture of either product, genuine and counterfeit, for each role listed,
+    and two unrelated ones to test, and gives the path of the manifest.
+    """
+    return _write_manifest
+
+
+def _write_manifest(folder: Path, roles: Sequence[str]) -> Path:
+    rows = []
+    told = [(product, kind, role) for product in "ab" for kind in ("genuine", "counterfeit") for role in roles]
+    for number, (product, kind, role) in enumerate([*told, *[("", "unrelated", "test")] * 2]):
+        rng = np.random.default_rng(number)
+        image = rng.integers(0, 60, (64, 64, 3)) + {"a": 20, "b": 120, "": 190}[product]
+        if kind == "counterfeit":
+            image[::8] = 255
+        file = folder / f"{number}.png"
+        Image.fromarray(image.astype(np.uint8)).save(file)
+        row = dict.fromkeys(MANIFEST_SCHEMA.names)
+        row |= {"image_id": f"{number:064x}", "uri": str(file), "product": product, "part": "whole", "role": role}
+        rows.append(row | {"authenticity": kind, "item_id": f"item{number}", "width": 64, "height": 64})
+    path = folder / "manifest.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, MANIFEST_SCHEMA), path)
+    return path
 
 
 def _verdict(

@@ -6,11 +6,9 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from hallmark.data.manifest import MANIFEST_SCHEMA, read_manifest, rows_with
 from hallmark.errors import GalleryError, OutputError
@@ -28,22 +26,10 @@ def describe(bundle, photographs):
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory, bundle) -> EvaluateConfig:
+def config(tmp_path_factory, bundle, write_manifest) -> EvaluateConfig:
     """24 coloured pictures of two products and two unrelated ones; the training half is enrolled."""
-    folder, rows = tmp_path_factory.mktemp("assessment"), []
-    told = [(p, kind, role) for p in "ab" for kind in ("genuine", "counterfeit") for role in ("train", "test")] * 3
-    for number, (product, kind, role) in enumerate([*told, ("", "unrelated", "test"), ("", "unrelated", "test")]):
-        rng = np.random.default_rng(number)
-        image = rng.integers(0, 60, (64, 64, 3)) + {"a": 20, "b": 120, "": 190}[product]
-        if kind == "counterfeit":
-            image[::8] = 255
-        file = folder / f"{number}.png"
-        Image.fromarray(image.astype(np.uint8)).save(file)
-        row = dict.fromkeys(MANIFEST_SCHEMA.names)
-        row |= {"image_id": f"{number:064x}", "uri": str(file), "product": product, "part": "whole", "role": role}
-        rows.append(row | {"authenticity": kind, "item_id": f"item{number}", "width": 64, "height": 64})
-    manifest = folder / "manifest.parquet"
-    pq.write_table(pa.Table.from_pylist(rows, MANIFEST_SCHEMA), manifest)
+    folder = tmp_path_factory.mktemp("assessment")
+    manifest = write_manifest(folder, ["train", "test"] * 3)
     train = rows_with(read_manifest(manifest), ("train",), ("genuine", "counterfeit"))
     references = enrolable(train, describe(bundle, located(train)))
     gallery = write_references(folder / "g.lance", references, bundle.bundle_id, bundle.embedding_id)

@@ -6,13 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
-from hallmark.data.manifest import MANIFEST_SCHEMA, read_manifest, rows_with
+from hallmark.data.manifest import read_manifest, rows_with
 from hallmark.errors import BundleError, CertificateError, ConfigError, GalleryError
 from hallmark.evaluation.assessment import assess
 from hallmark.evaluation.batch import VerifyBatchConfig, verify_batch
@@ -35,33 +33,10 @@ def describe(bundle, photographs):
     return describe_located(Describer(bundle), photographs)
 
 
-def write_manifest(folder: Path) -> Path:
-    """Pictures of two products, genuine and counterfeit, two of each in each role, and two unrelated ones."""
-    rows = []
-    told = [
-        (product, kind, role)
-        for product in "ab"
-        for kind in ("genuine", "counterfeit")
-        for role in ("train", "train", "val", "val", "test", "test")
-    ]
-    for number, (product, kind, role) in enumerate([*told, *[("", "unrelated", "test")] * 2]):
-        rng = np.random.default_rng(number)
-        image = rng.integers(0, 60, (64, 64, 3)) + {"a": 20, "b": 120, "": 190}[product]
-        if kind == "counterfeit":
-            image[::8] = 255
-        file = folder / f"{number}.png"
-        Image.fromarray(image.astype(np.uint8)).save(file)
-        row = dict.fromkeys(MANIFEST_SCHEMA.names)
-        row |= {"image_id": f"{number:064x}", "uri": str(file), "product": product, "part": "whole", "role": role}
-        rows.append(row | {"authenticity": kind, "item_id": f"item{number}", "width": 64, "height": 64})
-    path = folder / "manifest.parquet"
-    pq.write_table(pa.Table.from_pylist(rows, MANIFEST_SCHEMA), path)
-    return path
-
-
 @pytest.fixture(scope="module")
-def manifest(tmp_path_factory) -> Path:
-    return write_manifest(tmp_path_factory.mktemp("pictures"))
+def manifest(tmp_path_factory, write_manifest) -> Path:
+    """Two of each product and authenticity in each role."""
+    return write_manifest(tmp_path_factory.mktemp("pictures"), ["train", "val", "test"] * 2)
 
 
 def raw_copy(bundle, manifest, place):
