@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 from hallmark.config import validate
@@ -19,6 +20,10 @@ from hallmark.training.bundle import Bundle, write_bundle, write_calibration
 from hallmark.training.run import FoDRun, KAGRun, RunConfig
 from hallmark.types import Authenticity, Described, Details, Quality
 from hallmark.verdict.calibration import Calibration
+
+# A busy machine is no failure.
+settings.register_profile("hallmark", deadline=None)
+settings.load_profile("hallmark")
 
 ROOT = Path(__file__).resolve().parents[1]
 

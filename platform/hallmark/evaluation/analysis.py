@@ -126,7 +126,8 @@ def _attention(
 
 
 def _gallery(config: AnalysisConfig, base: Training, table: pa.Table) -> Figure:
-    test = rows_with(table, (Role.TEST,), (Authenticity.GENUINE,))
+    # A genuine photograph of each product, and a counterfeit where there is none.
+    test = pa.concat_tables([rows_with(table, (Role.TEST,), (one,)) for one in _IN_DOMAIN])
     names = np.array(test["product"].to_pylist())
     first = [int(np.flatnonzero(names == name)[0]) for name in np.unique(names)[:_GALLERY_LINES]]
     gallery = disturbances(base.run, test.take(first), config.degrees)

@@ -32,7 +32,7 @@ class Neighbourhood(Figures):
     """Test photographs given their class by the 5 nearest training photographs."""
     components: int
     perplexity: float | None
-    """Of the plane; None where there are too few photographs to draw one."""
+    """Of the plane; None where none can be drawn: too few photographs, or all alike."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ def feature_plane(
     right = Proportion.count(knn.predict(queries) == truth)
     num_classes = len(np.unique(truth))
     silhouette = float(silhouette_score(queries, truth)) if 2 <= num_classes < len(truth) else None
-    perplexity = min(float(_PERPLEXITY), (len(queries) - 1) / 3) if len(queries) > 3 else None
+    # t-SNE starts from two components divided by their spread, and does not survive one of 0.
+    can_spread = len(queries) > 3 and queries.shape[1] > 1 and np.ptp(queries, axis=0).max() > 0
+    perplexity = min(float(_PERPLEXITY), (len(queries) - 1) / 3) if can_spread else None
     points = np.zeros((len(queries), 2))
     if perplexity is not None:
         with warnings.catch_warnings():

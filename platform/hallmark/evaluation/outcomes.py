@@ -116,9 +116,7 @@ def judge(bundle: Bundle, table: pa.Table, device: torch.device | str = "cpu") -
         DataError: there are none, or one cannot be read; names it.
         BundleError, WeightsError: what is wrong with the bundle.
     """
-    asked = rows_with(table, (Role.TEST,), _IN_DOMAIN)
-    if not asked.num_rows:
-        raise DataError(f"{bundle.run.manifest}: no photograph has the role test; wanted some to report on")
+    asked = photographs_to_judge(table, bundle.run.manifest)
     method = bundle.build_method(device)
     with torch.inference_mode():
         images = (to_images(batch, bundle.run.preprocessing, device) for batch in photographs(bundle.run, asked))
@@ -141,6 +139,18 @@ def judge(bundle: Bundle, table: pa.Table, device: torch.device | str = "cpu") -
             for row, own, told, odds in rows
         ],
     )
+
+
+def photographs_to_judge(table: pa.Table, manifest: str) -> pa.Table:
+    """The in-domain test photographs of a manifest.
+
+    Raises:
+        DataError: there are none; names the manifest.
+    """
+    asked = rows_with(table, (Role.TEST,), _IN_DOMAIN)
+    if not asked.num_rows:
+        raise DataError(f"{manifest}: no photograph has the role test; wanted some to report on")
+    return asked
 
 
 def photographs(run: RunConfig, table: pa.Table) -> Iterator[Columns]:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from hallmark.config import config_hash
 from hallmark.data.manifest import manifest_hash, read_manifest, write_manifest
 from hallmark.errors import OutputError
-from hallmark.evaluation.outcomes import Outcome, judge, read_outcome, write_outcome
+from hallmark.evaluation.outcomes import Outcome, judge, photographs_to_judge, read_outcome, write_outcome
 from hallmark.evaluation.training_subset import training_subset
 from hallmark.evaluation.variants import AnalysisConfig, Variant, run_of
 from hallmark.training.bundle import Bundle, open_bundle
@@ -56,6 +56,7 @@ class Trainings:
         """
         self._config = config
         self._table = read_manifest(Path(config.run["manifest"]))
+        photographs_to_judge(self._table, config.run["manifest"])
         self._by_recipe: dict[tuple[Variant, int], Training] = {}
         self._outcomes: dict[str, Outcome] = {}
         for variant in variants:

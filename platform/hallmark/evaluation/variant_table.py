@@ -123,9 +123,12 @@ def findings(table: VariantTable) -> list[str]:
     """What the table comes to, in sentences."""
     compared = [variant for variant in table.variants if variant.difference is not None]
     told = [_finding(variant) for variant in compared if variant.difference.is_significant]
-    level = [variant.name for variant in compared if not variant.difference.is_significant]
+    tested = [variant for variant in compared if variant.difference.accuracy.low is not None]
+    level = [variant.name for variant in tested if not variant.difference.is_significant]
     if level:
         told.append(f"No significant difference from the base: {', '.join(level)}.")
+    if len(tested) < len(compared):
+        told.append("Differences from the base are not tested: too few items.")
     if compared:
         told.append(f"By validation accuracy one would pick {' or '.join(table.picked)}.")
     return told

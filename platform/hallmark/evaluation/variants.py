@@ -57,7 +57,7 @@ class AnalysisConfig(Config):
     @classmethod
     def _without_what_the_analysis_sets(cls, run: dict[str, Any]) -> dict[str, Any]:
         set_here = sorted({"out", "seed", "reduction", "calibration"} & set(run))
-        if set_here or "manifest" not in run:
+        if set_here or not isinstance(run.get("manifest"), str):
             raise ValueError(
                 f"wanted manifest, and none of out, seed, reduction, calibration, which the analysis sets or leaves "
                 f"out; found {', '.join(set_here) or 'no manifest'}"
@@ -188,7 +188,10 @@ def _backbone(config: AnalysisConfig) -> Axis:
     base = run_of(config, BASE, config.seeds[0])
     variants = [Variant(base.method.backbone.name)]
     for keys in config.backbones:
-        variant = Variant(keys["name"], tuple(f"method.backbone.{key}={_yaml(value)}" for key, value in keys.items()))
+        # The base's own backbone under other settings is a row of its own, which its name alone would not tell.
+        told = keys if keys["name"] == base.method.backbone.name else ("name",)
+        name = ", ".join(str(keys[key]) if key == "name" else f"{key} {keys[key]}" for key in told)
+        variant = Variant(name, tuple(f"method.backbone.{key}={_yaml(value)}" for key, value in keys.items()))
         if run_of(config, variant, base.seed) != base:
             variants.append(variant)
     return Axis("backbone", "Backbone (Table 6)", "backbone", "", tuple(variants))

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
 from hallmark.config import validate
-from hallmark.evaluation.attention_map import AttentionMap, _map, draw_attention, energy_inside, grad_cam
+from hallmark.data.preprocess import Preprocessing, normalise
+from hallmark.evaluation.attention_map import (
+    AttentionMap,
+    _map,
+    attention_maps,
+    draw_attention,
+    energy_inside,
+    grad_cam,
+)
 from hallmark.evaluation.canvas import to_png
 from hallmark.methods.kag_mtln import KAGMTLN, KAGMTLNConfig
+from hallmark.training.run import KAGRun
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +76,31 @@ def test_padding_carries_no_heat_and_its_share_is_told() -> None:
     assert one.heat.max() == pytest.approx(1.0)
     np.testing.assert_allclose(one.heat[content], spread[content] / spread[content].max(), atol=1e-5)
     assert one.inside == pytest.approx(spread[content].sum() / spread.sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("fill", ["gray", "none"])
+def test_photographs_that_are_not_square_have_maps_of_their_content(
+    fill: str, tmp_path: Path, method: KAGMTLN, tiny_classifier_run: KAGRun
+) -> None:
+    rng = np.random.default_rng(0)
+    for number, shape in enumerate([(40, 80), (80, 40), (60, 60)]):
+        Image.fromarray(rng.integers(0, 256, (*shape, 3), np.uint8)).save(tmp_path / f"{number}.png")
+    rows = [
+        {"image_id": str(number), "uri": str(tmp_path / f"{number}.png"), "box": None, "mask_uri": None}
+        for number in range(3)
+    ]
+    preprocessing = Preprocessing(side_px=64, fill=fill)
+    run = tiny_classifier_run.model_copy(update={"preprocessing": preprocessing})
+    maps = attention_maps(method, run, pa.Table.from_pylist(rows))
+    assert [one.pixels.shape for one in maps] == [(64, 64, 3)] * 3
+    share = 1.0 if fill == "none" else 0.5
+    assert [float(one.content.mean()) for one in maps] == [share, share, 1.0]
+    assert all((one.heat[~one.content] == 0).all() for one in maps)
+    pixels = torch.tensor(np.stack([one.pixels for one in maps]))
+    with torch.inference_mode():
+        logits = method.classify(normalise(pixels, preprocessing)).logits
+    assert [one.told for one in maps] == logits.argmax(dim=1).tolist()
+    assert energy_inside(maps).n == (0 if fill == "none" else sum(one.inside is not None for one in maps[:2]))
 
 
 def test_a_map_of_nothing_has_no_energy() -> None:

@@ -33,7 +33,7 @@ def drawn(seed: int, seeds: int = 3, count: int = 24) -> Answers:
 
 def report_of(answers: Answers) -> object:
     seeds = list(range(len(answers.told)))
-    return class_report(answers, seeds, SeedBootstrap(answers.items, answers.truth % 2, len(seeds), 0, 200))
+    return class_report(answers, seeds, SeedBootstrap(answers.items, answers.truth % 2, len(seeds), 0, 100))
 
 
 @given(seed=st.integers(0, 10**6))

@@ -44,6 +44,24 @@ def test_too_few_photographs_have_no_plane(count, classes):
     assert plane.neighbourhood.knn_accuracy.n == count
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered")
+@pytest.mark.parametrize(("trained", "level"), [(0.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
+def test_photographs_that_are_all_alike_have_no_plane(trained, level):
+    """Such are the features of a network that died."""
+    references, classes = clusters(12, 5.0, 0)
+    queries = np.full((20, 80), level, dtype=np.float32)
+    plane = feature_plane("base", (trained * references, classes), (queries, np.arange(20) % 4), seed=0)
+    assert (plane.neighbourhood.perplexity, plane.neighbourhood.silhouette) == (None, 0.0)
+    assert not plane.points.any()
+    assert to_png(draw_planes([plane], ["a", "b"])).startswith(b"\x89PNG")
+
+
+def test_a_single_feature_has_no_plane():
+    (references, classes), (queries, truth) = clusters(12, 5.0, 0), clusters(20, 5.0, 1)
+    plane = feature_plane("base", (references[:, :1], classes), (queries[:, :1], truth), seed=0)
+    assert (plane.neighbourhood.perplexity, plane.neighbourhood.components) == (None, 1)
+
+
 def test_planes_can_be_drawn_for_many_products():
     plane = feature_plane("base", clusters(30, 3.0, 0), clusters(20, 3.0, 1), 0)
     figure = draw_planes([plane, plane], [f"product {place}" for place in range(14)])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hallmark.evaluation.seed_bootstrap import SeedBootstrap
 
@@ -76,3 +78,18 @@ def test_one_item_of_a_truth_has_no_interval() -> None:
 def test_what_is_not_defined_anywhere_has_no_value() -> None:
     found = SeedBootstrap(ITEMS, TRUTHS, 2, 0, 100).estimate(lambda _: None)
     assert (found.value, found.low, found.high) == (None, None, None)
+
+
+@given(seed=st.integers(0, 10**6), seeds=st.integers(1, 4))
+def test_the_interval_holds_the_value_and_what_is_the_same_everywhere_has_none_to_speak_of(
+    seed: int, seeds: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    items, truths = rng.integers(0, 12, 40).astype(str), np.arange(40) % 2
+    right = rng.random((seeds, 40)) < 0.5
+    bootstrap = SeedBootstrap(items, truths, seeds, seed, 200)
+    found = bootstrap.estimate(lambda weights: float((weights * right).sum() / weights.sum()))
+    assert found.value == pytest.approx(right.mean())
+    assert found.low <= found.value <= found.high
+    same = bootstrap.estimate(lambda weights: float((weights * 0.25).sum() / weights.sum()))
+    assert (same.low, same.high) == pytest.approx((0.25, 0.25))

@@ -81,3 +81,21 @@ def test_the_order_of_the_rows_is_of_no_matter(share: float) -> None:
     table = manifest(12)
     turned = table.take(list(range(table.num_rows))[::-1])
     assert ids(training_subset(table, share, 3)) == ids(training_subset(turned, share, 3))
+
+
+def test_items_of_a_group_go_together_and_references_stay() -> None:
+    """Near-duplicates across items must not lie half in a smaller set."""
+    rows = manifest(30).to_pylist()
+    for row in rows:
+        stratum, item = row["item_id"].rsplit("-", 1)
+        row["group_id"] = f"{stratum}-{int(item) // 10}"
+        if item == "4":
+            row["role"] = str(Role.REFERENCE)
+    table = pa.Table.from_pylist(rows, schema=manifest().schema)
+    for seed in range(5):
+        part = training_subset(table, 0.34, seed)
+        kept = {row["group_id"] for row in part.to_pylist() if row["role"] == Role.TRAIN}
+        there = {row["image_id"] for row in rows if row["role"] == Role.TRAIN and row["group_id"] in kept}
+        assert ids(part, Role.TRAIN) == there
+        assert len(kept) == 4  # one of three in each stratum
+        assert ids(part, Role.REFERENCE) == ids(table, Role.REFERENCE)

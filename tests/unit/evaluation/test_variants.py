@@ -64,6 +64,26 @@ def test_the_auxiliary_task_is_removed_in_both_readings():
     assert (for_main.scramble.share, without.scramble.share) == (with_it.scramble.share, 0.0)
 
 
+def test_the_base_s_backbone_under_other_settings_is_told_by_them():
+    config = config_of(axes=["backbone"], backbones=[{"name": "test_byobnet", "stage": 2}, {"name": "test_resnet"}])
+    assert run_of(config, BASE, 3).method.backbone.name == "test_byobnet"
+    names = [variant.name for variant in axes(config)[0].variants]
+    assert names == ["test_byobnet", "test_byobnet, stage 2", "test_resnet"]
+
+
+def test_shares_fall_from_the_whole():
+    (table,) = axes(config_of(axes=["samples"], shares=[0.2, 0.75]))
+    assert [(one.name, one.share, one.position, one.overrides) for one in table.variants] == [
+        ("100 %", 1.0, 1.0, ()),
+        ("75 %", 0.75, 0.75, ()),
+        ("20 %", 0.2, 0.2, ()),
+    ]
+
+
+def test_an_axis_asked_for_twice_is_made_once():
+    assert [axis.name for axis in axes(config_of(axes=["alpha", "classes", "alpha"]))] == ["alpha", "classes"]
+
+
 def test_seeds_are_laid_over_the_run():
     config = config_of()
     assert [run_of(config, BASE, seed).seed for seed in config.seeds] == [3, 4]
@@ -74,6 +94,10 @@ def test_seeds_are_laid_over_the_run():
     [
         ({"run": {"preset": "tiny"}}, "run: .*found no manifest"),
         ({"run": {"manifest": "m", "out": "o", "seed": 1}}, "run: .*found out, seed"),
+        ({"run": {"manifest": None}}, "run: .*found no manifest"),
+        ({"run": {"manifest": "m", "calibration": {}}}, "run: .*found calibration"),
+        ({"policies": ["drop"]}, r"policies\.0: found 'drop'"),
+        ({"backbones": [{"name": "a"}, {"name": "a", "stage": 2}]}, "backbones: .*each name once"),
         ({"seeds": [1, 1]}, "seeds: .*each seed once"),
         ({"seeds": []}, "seeds"),
         ({"axes": ["degrees"]}, r"axes\.0: found 'degrees'"),
@@ -95,6 +119,8 @@ def test_wrong_settings_are_named(settings, said):
         ({"alphas": [0.5, 1.5]}, r"run with method\.losses\.alpha=1\.5: .*method\.losses\.alpha: found 1\.5"),
         ({"degrees": [8, 97]}, r"run with scramble\.degree=97: .*found 97; wanted at most preprocessing\.side_px, 96"),
         ({"backbones": [{"name": "test_resnet", "stag": 3}]}, r"run with .*: method\.backbone\.stag: unknown key"),
+        ({"backbones": [{"name": 5}]}, r"run with method\.backbone\.name=5: .*method\.backbone\.name: found 5"),
+        ({"seeds": [-1]}, r"seed: found -1"),
         ({"run": {"preset": "tinny", "manifest": "m"}}, r"run: preset.*tinny"),
         ({"run": {"preset": "tiny", "manifest": "m", "optimizer": {}}}, r"run: .*optimizer: unknown key"),
     ],
