@@ -66,6 +66,8 @@ def test_the_auxiliary_task_is_removed_in_both_readings():
 
 def test_the_base_s_backbone_under_other_settings_is_told_by_them():
     config = config_of(axes=["backbone"], backbones=[{"name": "test_byobnet", "stage": 2}, {"name": "test_resnet"}])
+    with_own = config_of(axes=["backbone"], backbones=[{"name": "test_byobnet", "stage": 3}])
+    assert [variant.name for variant in axes(with_own)[0].variants] == ["test_byobnet"]
     assert run_of(config, BASE, 3).method.backbone.name == "test_byobnet"
     names = [variant.name for variant in axes(config)[0].variants]
     assert names == ["test_byobnet", "test_byobnet, stage 2", "test_resnet"]
