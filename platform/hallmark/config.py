@@ -41,11 +41,20 @@ def load_config(
     Raises:
         ConfigError: a file, key or value is wrong; names the dotted key, what was found and what was wanted.
     """
-    settings = load_mapping(path, overrides)
-    preset = settings.get("preset")
-    if preset is not None and presets is not None:
-        settings = _merge(_read_preset(presets, preset), settings)
+    settings = over_preset(load_mapping(path, overrides), presets)
     return validate(model, settings, source=str(path) if path is not None else "configuration")
+
+
+def over_preset(settings: dict[str, Any], presets: str | None) -> dict[str, Any]:
+    """Settings laid over the preset that their key `preset` names; the settings where it names none.
+
+    Raises:
+        ConfigError: there is no such preset.
+    """
+    preset = settings.get("preset")
+    if preset is None or presets is None:
+        return settings
+    return _merge(_read_preset(presets, preset), settings)
 
 
 def load_mapping(
@@ -119,19 +128,29 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _set_dotted(settings: dict[str, Any], override: str) -> None:
     dotted, equals, text = override.partition("=")
-    keys = dotted.strip().split(".")
-    if not equals or not all(keys):
+    if not equals or not all(dotted.strip().split(".")):
         raise ConfigError(f"--set {override}: wanted the form a.b=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not valid YAML: {error}") from None
+    put(settings, dotted.strip(), value, f"--set {override}")
+
+
+def put(settings: dict[str, Any], dotted: str, value: Any, source: str) -> None:
+    """Set one value of nested settings in place; groups on the way that are missing are made.
+
+    Raises:
+        ConfigError: a key on the way holds a value.
+    """
+    keys = dotted.split(".")
     node = settings
     for depth, key in enumerate(keys[:-1]):
         child = node.get(key)
         if child is not None and not isinstance(child, dict):
-            raise ConfigError(f"--set {override}: {'.'.join(keys[: depth + 1])} is a value, not a group of keys")
+            raise ConfigError(f"{source}: {'.'.join(keys[: depth + 1])} is a value, not a group of keys")
         node = node.setdefault(key, {}) if child is None else child
-    try:
-        node[keys[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is not valid YAML: {error}") from None
+    node[keys[-1]] = value
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -114,6 +114,12 @@ class DivergedError(HallmarkError, FloatingPointError):
     title = "Training diverged"
 
 
+class SweepError(HallmarkError):
+    """A sweep came to no result."""
+
+    title = "Sweep failed"
+
+
 class ServiceError(HallmarkError):
     """A hallmark service refused a request, or could not be reached.
 

@@ -14,7 +14,7 @@ _SMALLEST = 1e-8
 class AlignmentConfig(Config):
     """Weights of the alignment."""
 
-    weight: float = Field(0.1, ge=0, description="weight in the total loss, alpha of equation 7")
+    weight: float = Field(0.1, ge=0, le=1, description="weight in the total loss, alpha of equation 7")
     mask_norm: MaskNorm = Field(
         "l1", description="how the maps become distributions; raw_softmax makes both nearly uniform and the term inert"
     )

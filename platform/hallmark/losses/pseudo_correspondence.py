@@ -19,7 +19,7 @@ _NO_CANDIDATE = -2.0
 class PseudoCorrespondenceConfig(Config):
     """Which correspondences are believed, and what they weigh."""
 
-    weight: float = Field(0.1, ge=0, description="weight in the total loss, beta of equation 7")
+    weight: float = Field(0.1, ge=0, le=1, description="weight in the total loss, beta of equation 7")
     selection: Literal["mutual", "repo"] = Field(
         "mutual",
         description="mutual: distinct mutual nearest neighbours within a cluster; repo: cosines above 0.8 and twice "

@@ -39,6 +39,9 @@ class RunConfig(Config):
     classifies: ClassVar[bool]
     """Whether the method tells product and authenticity by itself."""
 
+    judged_by: ClassVar[tuple[str, ...]]
+    """The figures of a validation, higher = better, what counts most first."""
+
     preset: str | None = Field(None, description="name of a preset that the other keys are laid over")
     manifest: str = Field(description="path of manifest.parquet, as ingest wrote it")
     out: str = Field(description="folder that the bundle is written to")
@@ -94,6 +97,7 @@ class FoDRun(RunConfig):
     """A training run of FoD."""
 
     classifies: ClassVar[bool] = False
+    judged_by: ClassVar[tuple[str, ...]] = ("separation",)
 
     method: FoDConfig
     sampling: SamplingConfig = SamplingConfig()
@@ -117,6 +121,7 @@ class KAGRun(RunConfig):
     """A training run of KAG-MTLN."""
 
     classifies: ClassVar[bool] = True
+    judged_by: ClassVar[tuple[str, ...]] = ("accuracy", "separation")
 
     method: KAGMTLNConfig
     sampling: ShuffleConfig = ShuffleConfig()
@@ -172,7 +177,9 @@ def _shorter_side(row: dict[str, Any]) -> float:
     return min(x1 - x0, y1 - y0)
 
 
-_RUNS: dict[str, type[RunConfig]] = {"fod": FoDRun, "kag_mtln": KAGRun}
+RUNS: dict[str, type[RunConfig]] = {"fod": FoDRun, "kag_mtln": KAGRun}
+"""By the name of the method, which is that of its presets too."""
+
 
 
 def read_run(settings: dict[str, Any], source: str) -> RunConfig:
@@ -183,6 +190,6 @@ def read_run(settings: dict[str, Any], source: str) -> RunConfig:
     """
     method = settings.get("method")
     name = method.get("method", "fod") if isinstance(method, dict) else "fod"
-    if name not in _RUNS:
-        raise ConfigError(f"{source}: method.method: found {name!r}; wanted one of {', '.join(_RUNS)}")
-    return validate(_RUNS[name], settings, source)
+    if name not in RUNS:
+        raise ConfigError(f"{source}: method.method: found {name!r}; wanted one of {', '.join(RUNS)}")
+    return validate(RUNS[name], settings, source)
