@@ -147,7 +147,7 @@ def train_epochs(
         progress.epochs.append({"epoch": progress.epoch, **summarised(records), "alarms": heard})
         judges = progress.epoch % run.validate_every == 0 or progress.epoch == run.optimiser.epochs
         if judges:
-            progress.judged = validation.judge(training.method)
+            progress.judged = validation.judge(training.method).figures
             progress.epochs[-1] |= progress.judged
             keep(training)
         if log:

@@ -181,7 +181,6 @@ RUNS: dict[str, type[RunConfig]] = {"fod": FoDRun, "kag_mtln": KAGRun}
 """By the name of the method, which is that of its presets too."""
 
 
-
 def read_run(settings: dict[str, Any], source: str) -> RunConfig:
     """A run of the method that its key `method.method` names, FoD where it names none.
 

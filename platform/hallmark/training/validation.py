@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -62,19 +63,61 @@ def separation(margin: np.ndarray, genuine: np.ndarray) -> float:
     return float(roc_auc_score(genuine, margin))
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What a method says of N photographs, and what is true."""
+
+    image_ids: list[str]
+    items: np.ndarray
+    """(N,) str."""
+    class_index: np.ndarray
+    """(N,) int64, 2·product + genuine."""
+    score: np.ndarray
+    """(N,) float64, higher = more genuine: log odds of genuine, or the margin of the global descriptor."""
+    told: np.ndarray | None
+    """(N,) int64, the likeliest class; None of a method that does not classify."""
+
+    @property
+    def genuine(self) -> np.ndarray:
+        """(N,) bool."""
+        return self.class_index % 2 == 1
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """`separation` of genuine from counterfeit; before it `accuracy` where the method classifies.
+
+        The accuracy is that of the likeliest class, product and authenticity both right, and counts every class alike.
+        """
+        found = {"separation": separation(self.score, self.genuine)}
+        if self.told is None:
+            return found
+        right, truth = self.told == self.class_index, self.class_index
+        shares = [right[truth == one].mean() for one in np.unique(truth)]
+        return {"accuracy": float(np.mean(shares)) if shares else 0.0, **found}
+
+
 class Validation:
     """Judges a method by the validation photographs: each worker embeds its part, and the descriptors are joined.
 
     A method that classifies is judged by its classes, any other against the training photographs as references.
     """
 
-    def __init__(self, table: pa.Table, run: RunConfig, worker: Worker, stream: Stream):
-        roles = (Role.VAL,) if run.classifies else (Role.TRAIN, Role.VAL)
+    def __init__(self, table: pa.Table, run: RunConfig, worker: Worker, stream: Stream, role: Role = Role.VAL):
+        """
+        Args:
+            table: the whole manifest.
+            run: the run.
+            worker: this one.
+            stream: loads photographs; called once for every validation.
+            role: of the photographs that are judged by; never of those that are trained on.
+        """
+        roles = (role,) if run.classifies else (Role.TRAIN, role)
         judged = rows_with(table, roles, (Authenticity.GENUINE, Authenticity.COUNTERFEIT))
         rank, num_workers = worker.rank, worker.num_workers
         self._run, self._worker, self._stream = run, worker, stream
         self._labels = label(judged, products(table), run.sampling.identity)
-        self._is_query = np.array(judged.column("role").to_pylist()) == Role.VAL
+        self._is_query = np.array(judged.column("role").to_pylist()) == role
+        self._image_ids, self._items = judged["image_id"].to_pylist(), np.array(judged["item_id"].to_pylist())
         self._order = np.concatenate([np.arange(judged.num_rows)[r::num_workers] for r in range(num_workers)])
         own = np.arange(judged.num_rows)[rank::num_workers]
         ids = np.array(judged.column("image_id").to_pylist())[own]
@@ -86,33 +129,32 @@ class Validation:
         collate = partial(to_images, preprocessing=self._run.preprocessing, device=self._worker.device)
         return self._stream(self._columns, _EMBED_BATCH, transforms, collate)
 
-    def judge(self, method: Method) -> dict[str, float]:
-        """`separation` of genuine from counterfeit; before it `accuracy` where the method classifies.
-
-        The accuracy is that of the likeliest class, product and authenticity both right, and counts every class alike.
-        Same values on every worker.
-        """
+    def judge(self, method: Method) -> Judged:
+        """What the method says of the photographs; the same on every worker."""
         method.eval()
         with torch.inference_mode():
             if isinstance(method, Classifier):
-                return self._classes([method.classify(images).logits for images in self._images()])
-            return self._margin([method.embed(images).descriptor for images in self._images()])
+                joined = self._joined([method.classify(images).logits for images in self._images()])
+                return self._of_classes(joined)
+            return self._of_margin(self._joined([method.embed(images).descriptor for images in self._images()]))
 
-    def _classes(self, logits: list[Tensor]) -> dict[str, float]:
-        joined, truth = self._joined(logits), self._labels.class_index
-        if not len(truth):
-            return {"accuracy": 0.0, "separation": 0.5}
-        right = joined.argmax(axis=1) == truth
-        accuracy = float(np.mean([right[truth == one].mean() for one in np.unique(truth)]))
-        log_odds = np.logaddexp.reduce(joined[:, 1::2], axis=1) - np.logaddexp.reduce(joined[:, ::2], axis=1)
-        return {"accuracy": accuracy, "separation": separation(log_odds, self._labels.genuine)}
+    def _of_classes(self, logits: np.ndarray) -> Judged:
+        logits = logits.reshape(len(self._image_ids), -1)
+        odds = np.logaddexp.reduce(logits[:, 1::2], axis=1) - np.logaddexp.reduce(logits[:, ::2], axis=1)
+        told = logits.argmax(axis=1) if len(logits) else np.empty(0, np.int64)
+        return Judged(self._image_ids, self._items, self._labels.class_index, odds.astype(np.float64), told)
 
-    def _margin(self, descriptors: list[Tensor]) -> dict[str, float]:
-        joined, query, labels = self._joined(descriptors), self._is_query, self._labels
+    def _of_margin(self, descriptors: np.ndarray) -> Judged:
+        query, labels = self._is_query, self._labels
         margin = global_margin(
-            joined[query], labels.product[query], joined[~query], labels.product[~query], labels.genuine[~query]
+            descriptors[query],
+            labels.product[query],
+            descriptors[~query],
+            labels.product[~query],
+            labels.genuine[~query],
         )
-        return {"separation": separation(margin, labels.genuine[query])}
+        image_ids = [image_id for image_id, asked in zip(self._image_ids, query, strict=True) if asked]
+        return Judged(image_ids, self._items[query], labels.class_index[query], margin.astype(np.float64), None)
 
     def _joined(self, own: list[Tensor]) -> np.ndarray:
         """Rows of all workers, in the order of the labels."""

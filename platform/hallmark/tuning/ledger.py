@@ -184,7 +184,9 @@ class Ledger:
                 else:
                     self._take(event)
             except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"{self._path}: line {number} cannot be read ({error!r}); wanted a JSON event") from None
+                raise DataError(
+                    f"{self._path}: line {number} cannot be read ({error!r}); wanted a JSON event"
+                ) from None
         return identity
 
     def _append(self, event: dict[str, Any]) -> None:

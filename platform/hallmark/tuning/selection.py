@@ -79,8 +79,9 @@ def winner(contending: Sequence[Contender]) -> Contender:
     whole = [one for one in contending if one.mean is not None]
     if not whole:
         failed = next(trial for one in contending for trial in one.trials if trial.status is Status.FAILED)
-        raise SweepError(f"no candidate could be trained with every seed; the first that failed, {failed.name}: "
-                         f"{failed.reason}")
+        raise SweepError(
+            f"no candidate could be trained with every seed; the first that failed, {failed.name}: {failed.reason}"
+        )
     return max(whole, key=lambda one: (one.mean, one.candidate.is_default))
 
 

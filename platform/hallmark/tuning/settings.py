@@ -28,7 +28,9 @@ class SearchConfig(Config):
         description="grid: all combinations of choices; random; tpe: tree-structured Parzen estimator, which draws "
         "where the finished trials were good",
     )
-    trials: int | None = Field(None, ge=1, description="random and tpe: how many combinations; a grid has its own count")
+    trials: int | None = Field(
+        None, ge=1, description="random and tpe: how many combinations; a grid has its own count"
+    )
     first_random: int = Field(8, ge=1, description="tpe: trials at random before it learns")
 
     @model_validator(mode="after")
@@ -109,7 +111,9 @@ class SweepConfig(Spaced):
     def _go_together(self) -> Self:
         ranges = [key for key, axis in self.space.items() if axis.choice is None]
         if self.search.algorithm == "grid" and ranges:
-            raise ValueError(f"space: {ranges[0]}: found a range; wanted a choice for a grid, or search.algorithm random")
+            raise ValueError(
+                f"space: {ranges[0]}: found a range; wanted a choice for a grid, or search.algorithm random"
+            )
         if self.seed in self.choice.seeds:
             raise ValueError(f"choice.seeds: found {self.seed}, the seed of the search; wanted other seeds than that")
         return self
