@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import torch
+import torch.distributed
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -42,6 +43,10 @@ class TrainingPlan:
     """Of the training set."""
     sampler: Sampler
     total_steps: int
+
+
+GoesOn = Callable[[int, dict[str, float]], bool]
+"""Asked after a validation that is not the last, with the epoch and its figures: whether training goes on."""
 
 
 @dataclass
@@ -115,8 +120,12 @@ def train_epochs(
     stream: Stream,
     keep: Callable[[Training], None],
     bar: bool = True,
+    goes_on: GoesOn | None = None,
 ) -> None:
-    """Train from where `training.progress` stands to the last epoch.
+    """Train from where `training.progress` stands to the last epoch, or to where it is told to stop.
+
+    What an epoch draws at random depends on its number alone, so that a run that was broken off after a validation and
+    goes on from there ends as one that was not.
 
     Args:
         run: the run.
@@ -126,9 +135,9 @@ def train_epochs(
         stream: loads photographs; called once to train and once for every validation.
         keep: called after every validation, on every worker.
         bar: whether the first worker shows its progress on the terminal.
+        goes_on: asked on the first worker; None: to the last epoch.
     """
     progress, steps = training.progress, plan.sampler.steps_per_epoch
-    torch.manual_seed(run.seed * 1009 + progress.epoch * 31 + worker.rank)  # dropout differs by worker, weights do not
     if progress.epoch == run.optimiser.epochs:
         return
     batches = _batches(run, plan, progress.epoch, worker, stream)
@@ -137,6 +146,8 @@ def train_epochs(
     bell = AlarmBell()
     while progress.epoch < run.optimiser.epochs:
         training.model.train()
+        # Dropout differs by worker, weights do not.
+        torch.manual_seed(run.seed * 1009 + progress.epoch * 31 + worker.rank)
         records = []
         for batch in islice(batches, steps):
             records.append(_step(run, training, batch, worker, due(progress.epoch * steps + len(records), steps)))
@@ -153,6 +164,8 @@ def train_epochs(
         if log:
             log.epoch(progress.epochs[-1], progress.judged if judges else {})
             bell.ring(progress.epoch, heard)
+        if judges and progress.epoch < run.optimiser.epochs and not _goes_on(goes_on, progress, worker):
+            break
     if log:
         log.close()
 
@@ -188,6 +201,16 @@ def write_result(
         metrics={"validation": {"epoch": best["epoch"], **best["judged"]}, "epochs": epochs},
         provenance={"manifest_hash": manifest_hash(table), "split_hash": split_hash(table), "seed": run.seed},
     )
+
+
+def _goes_on(goes_on: GoesOn | None, progress: Progress, worker: Worker) -> bool:
+    """What the first worker is told, on every worker."""
+    if goes_on is None:
+        return True
+    told = [goes_on(progress.epoch, progress.judged) if worker.rank == 0 else None]
+    if worker.num_workers > 1:
+        torch.distributed.broadcast_object_list(told)
+    return bool(told[0])
 
 
 def _batches(run: RunConfig, plan: TrainingPlan, done: int, worker: Worker, stream: Stream) -> Iterator[Batch]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 from functools import partial
@@ -13,7 +12,6 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
-from safetensors.torch import load_file, save_file
 
 from hallmark.config import config_hash
 from hallmark.data.manifest import manifest_hash
@@ -21,8 +19,9 @@ from hallmark.data.pipeline import photograph_stream
 from hallmark.data.sampling import worker_slice
 from hallmark.errors import HallmarkError, ResourceError
 from hallmark.training.bundle import Bundle, check_place
+from hallmark.training.checkpoint import read_progress, read_weights, restore_training, save_training
 from hallmark.training.epochs import (
-    Progress,
+    GoesOn,
     Training,
     begin,
     plan_training,
@@ -37,10 +36,15 @@ from hallmark.training.worker import Worker
 _SELECTION = "selection"
 
 
-def train(run: RunConfig) -> Bundle:
+def train(run: RunConfig, goes_on: GoesOn | None = None) -> Bundle:
     """Train on the cluster that Ray is connected to and write the bundle of the best epoch, not yet calibrated.
 
-    A run that was broken off goes on from its last checkpoint when it is started again with the same configuration.
+    A run that was broken off, or told to stop, goes on from its last checkpoint when it is started again with the same
+    configuration.
+
+    Args:
+        run: the run.
+        goes_on: asked on the first worker, after every validation, whether training goes on; None: to the last epoch.
 
     Raises:
         ResourceError: the cluster cannot hold the workers.
@@ -54,7 +58,7 @@ def train(run: RunConfig) -> Bundle:
     check_place(run.out)
     trainer = ray.train.torch.TorchTrainer(
         _train_worker,
-        train_loop_config={"run": run.model_dump(mode="json")},
+        train_loop_config={"run": run.model_dump(mode="json"), "goes_on": goes_on},
         scaling_config=ray.train.ScalingConfig(
             num_workers=run.workers.num_workers,
             use_gpu=run.workers.use_gpu,
@@ -75,9 +79,8 @@ def train(run: RunConfig) -> Bundle:
         raise _cause(error) from error
     best = result.get_best_checkpoint(_SELECTION, "max")
     with best.as_directory() as folder, result.checkpoint.as_directory() as last:
-        state = json.loads((Path(folder) / "progress.json").read_text())
-        epochs = json.loads((Path(last) / "progress.json").read_text())["epochs"]
-        weights = load_file(Path(folder) / "weights.safetensors")
+        state, weights = vars(read_progress(Path(folder))), read_weights(Path(folder))
+        epochs = read_progress(Path(last)).epochs
     return write_result(run, plan.table, weights, state, epochs)
 
 
@@ -114,7 +117,8 @@ def _train_worker(settings: dict[str, Any]) -> None:
     training = begin(run, plan, worker.device, ray.train.torch.prepare_model)
     _restore(training, worker.device)
     stream = partial(photograph_stream, nodes=run.stream.nodes)
-    train_epochs(run, plan, training, worker, stream, partial(_report, rank=worker.rank))
+    keep = partial(_report, rank=worker.rank)
+    train_epochs(run, plan, training, worker, stream, keep, goes_on=settings["goes_on"])
 
 
 def _report(training: Training, rank: int) -> None:
@@ -124,11 +128,7 @@ def _report(training: Training, rank: int) -> None:
         ray.train.report(metrics)
         return
     with tempfile.TemporaryDirectory() as folder:
-        weights = {name: weight.contiguous() for name, weight in training.method.state_dict().items()}
-        save_file(weights, f"{folder}/weights.safetensors")
-        state = {"optimiser": training.optimiser.state_dict(), "schedule": training.schedule.state_dict()}
-        torch.save(state, f"{folder}/state.pt")
-        Path(folder, "progress.json").write_text(json.dumps(vars(progress)))
+        save_training(training, Path(folder))
         ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
@@ -137,8 +137,4 @@ def _restore(training: Training, device: torch.device) -> None:
     if checkpoint is None:
         return
     with checkpoint.as_directory() as folder:
-        training.method.load_state_dict(load_file(f"{folder}/weights.safetensors", device=str(device)))
-        state = torch.load(f"{folder}/state.pt", weights_only=True, map_location=device)
-        training.progress = Progress(**json.loads(Path(folder, "progress.json").read_text()))
-    training.optimiser.load_state_dict(state["optimiser"])
-    training.schedule.load_state_dict(state["schedule"])
+        restore_training(training, Path(folder), device)
