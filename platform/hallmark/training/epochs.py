@@ -138,7 +138,7 @@ def train_epochs(
         goes_on: asked on the first worker; None: to the last epoch.
     """
     progress, steps = training.progress, plan.sampler.steps_per_epoch
-    if progress.epoch == run.optimiser.epochs:
+    if progress.epoch == run.optimiser.epochs or (progress.epoch and not _goes_on(goes_on, progress, worker)):
         return
     batches = _batches(run, plan, progress.epoch, worker, stream)
     validation = Validation(plan.table, run, worker, stream)

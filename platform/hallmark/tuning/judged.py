@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
-from hallmark.data.manifest import write_whole
+from hallmark.data.batches import Columns, plain_batches
+from hallmark.data.manifest import read_manifest, write_whole
+from hallmark.data.transforms import Transforms
 from hallmark.errors import DataError
-from hallmark.training.validation import Judged
+from hallmark.training.bundle import Bundle
+from hallmark.training.validation import Judged, Validation
+from hallmark.training.worker import Worker
 from hallmark.types import Role
+
+
+def judge(bundle: Bundle, role: Role, device: torch.device | str = "cpu") -> Judged:
+    """Ask a bundle about the photographs of a role, of the manifest that it was trained on.
+
+    Raises:
+        DataError: a photograph cannot be read; names it.
+        BundleError, WeightsError: what is wrong with the bundle.
+    """
+    table = read_manifest(Path(bundle.run.manifest))
+    worker = Worker(0, 1, torch.device(device))
+    return Validation(table, bundle.run, worker, _stream, role).judge(bundle.build_method(device))
+
+
+def _stream(
+    columns: Columns, batch_size: int, transforms: Transforms, collate: Callable[[Columns], Any]
+) -> Iterator[Any]:
+    return map(collate, plain_batches(columns, batch_size, transforms))
 
 
 def judged_file(folder: Path, role: Role) -> Path:

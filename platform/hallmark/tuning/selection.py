@@ -35,8 +35,8 @@ def candidates(config: SweepConfig, search: Sequence[Trial]) -> list[Candidate]:
     scored = [trial for trial in search if trial.score is not None and trial.status is not Status.FAILED]
     if not scored:
         raise SweepError(
-            f"all {len(search)} trials failed; the first, {search[0].name}: {search[0].reason}. Mend that and start the "
-            "sweep again in another folder"
+            f"all {len(search)} trials failed; the first, {search[0].name}: {search[0].reason}. Mend that and start "
+            "the sweep again in another folder"
         )
     ordered = sorted(scored, key=lambda trial: (trial.status is not Status.FINISHED, -trial.score))
     default = _recipe(config, {})

@@ -161,7 +161,8 @@ def check_space(config: SweepConfig) -> RunConfig:
             trial_run(config, {key: value}, config.seed, Path("."))
     if config.metric is not None and config.metric not in run.judged_by:
         raise ConfigError(
-            f"metric: found {config.metric!r}, which a validation never reports; wanted one of {', '.join(run.judged_by)}"
+            f"metric: found {config.metric!r}, which a validation never reports; wanted one of "
+            f"{', '.join(run.judged_by)}"
         )
     if config.stopping.rule == "asha" and rungs(config, run)[0] >= run.optimiser.epochs:
         raise ConfigError(
