@@ -130,7 +130,7 @@ def _begin(config: SweepConfig, run: RunConfig, ledger: Ledger, at_once: int, te
         over = sum(trial.status is not Status.OPEN for trial in ledger.trials)
         tell(f"goes on: {len(ledger.trials)} trials begun, {over} of them ended")
         return
-    measured = ray.remote(measured_epoch).options(**_options(_wanted(config, run) | _alone(config)))
+    measured = ray.remote(measured_epoch).options(**_options(_alone(config)))
     tell(forecast(config, run, at_once, ray.get(measured.remote(run, config.device))).sentence)
 
 
