@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -41,6 +41,11 @@ class JudgedTogether:
     def num_items(self) -> int:
         """Of the photographs."""
         return len(np.unique(self.items))
+
+    def of(self, trainings: slice) -> JudgedTogether:
+        """Of these trainings alone."""
+        told = None if self.told is None else self.told[trainings]
+        return replace(self, score=self.score[trainings], told=told)
 
     def bootstrap(self, seed: int, resamples: int) -> SeedBootstrap:
         """Over the items, each truth apart, and the trainings."""
@@ -131,14 +136,14 @@ def permutation_test(ours: JudgedTogether, theirs: JudgedTogether, metric: str, 
 
 def _ranked(answers: JudgedTogether) -> JudgedTogether:
     ranks = rankdata(answers.score, axis=1) if answers.score.size else answers.score
-    return JudgedTogether(answers.image_ids, answers.items, answers.class_index, ranks, answers.told)
+    return replace(answers, score=ranks)
 
 
 def _mixed(first: JudgedTogether, second: JudgedTogether, which: np.ndarray) -> JudgedTogether:
     """The first's answers where `which`, the second's elsewhere."""
     score = np.where(which, first.score, second.score)
     told = None if first.told is None or second.told is None else np.where(which, first.told, second.told)
-    return JudgedTogether(first.image_ids, first.items, first.class_index, score, told)
+    return replace(first, score=score, told=told)
 
 
 def _difference(ours: JudgedTogether, theirs: JudgedTogether, metric: str) -> float | None:

@@ -214,7 +214,7 @@ def _contender(result: SweepResult, contender: Contender) -> ContenderFigures:
     return ContenderFigures(
         values=contender.candidate.values,
         is_default=contender.candidate.is_default,
-        is_winner=contender is result.winner or contender == result.winner,
+        is_winner=contender == result.winner,
         by_seed=[trial.score if trial.status is Status.FINISHED else None for trial in contender.trials],
         score=_estimate(result, _judged(result, contender.trials, Role.VAL)) if whole else _undefined(),
     )
@@ -227,16 +227,15 @@ def _undefined() -> Estimate:
 def _margin(result: SweepResult) -> Margin:
     """See Margin; where the default won, both are the same trainings and nothing is tested."""
     finished = {trial.seed: trial for trial in result.default.trials if trial.status is Status.FINISHED}
-    ours = [trial for trial in result.winner.trials if result.winner is result.default or trial.seed in finished]
+    ours = [trial for trial in result.winner.trials if trial.seed in finished]
     default_won = result.winner.candidate.is_default
     if not ours:
         answers = _judged(result, result.winner.trials, Role.TEST)
         known = {"winner": _estimate(result, answers), "default": _undefined(), "difference": _undefined()}
         return _margin_of(answers, [], default_won, known, None)
-    answers, other = (
-        _judged(result, trials, Role.TEST) for trials in (ours, [finished[trial.seed] for trial in ours])
-    )
-    together([result.judged(trial, Role.TEST) for trial in (ours[0], finished[ours[0].seed])])
+    theirs = [finished[trial.seed] for trial in ours]
+    both = _judged(result, [*ours, *theirs], Role.TEST)
+    answers, other = both.of(slice(None, len(ours))), both.of(slice(len(ours), None))
     bootstrap = answers.bootstrap(result.config.bootstrap_seed, result.config.resamples)
 
     def gain(weights: np.ndarray) -> float | None:
