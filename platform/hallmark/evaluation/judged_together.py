@@ -64,9 +64,9 @@ class JudgedTogether:
         """
         of_one = self._accuracy if metric == "accuracy" else self._separation
         drawn = weights.sum(axis=1)
-        found = [(of_one(row, weights[row]), drawn[row]) for row in np.flatnonzero(drawn)]
+        found = [(of_one(row, weights[row]), float(drawn[row])) for row in np.flatnonzero(drawn)]
         known = [(value, weight) for value, weight in found if value is not None]
-        return float(np.average(*zip(*known, strict=True))) if known else None
+        return sum(value * weight for value, weight in known) / sum(weight for _, weight in known) if known else None
 
     @cached_property
     def _classes(self) -> np.ndarray:
