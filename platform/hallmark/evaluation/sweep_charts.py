@@ -82,9 +82,7 @@ def heat_map(figures: SweepFigures) -> Figure:
     return figure
 
 
-def _draw_cells(
-    axes: Axes, over: Sequence[SweepAxis], shown: Sequence[TrialFigures], colours: ScalarMappable
-) -> None:
+def _draw_cells(axes: Axes, over: Sequence[SweepAxis], shown: Sequence[TrialFigures], colours: ScalarMappable) -> None:
     across, up = over
     columns, rows = ([repr(value) for value in axis.choices or ()] for axis in over)
     letters = max(6.0, min(10.0, 80 / len(columns)))
@@ -105,9 +103,7 @@ def _draw_cells(
     axes.spines[:].set_visible(False)
 
 
-def _draw_points(
-    axes: Axes, over: Sequence[SweepAxis], shown: Sequence[TrialFigures], colours: ScalarMappable
-) -> None:
+def _draw_points(axes: Axes, over: Sequence[SweepAxis], shown: Sequence[TrialFigures], colours: ScalarMappable) -> None:
     across, up = over
     for trial in sorted(shown, key=_rank):
         where = [axis.place(trial.values[axis.key]) for axis in over]
@@ -131,9 +127,7 @@ def parallel_coordinates(figures: SweepFigures) -> Figure:
     low, high = min(scores), max(scores)
     best = {trial.name for trial in shown[-_BEST:]}
     for trial in shown:
-        heights = [
-            axis.share(trial.values[axis.key], *limits) for axis, limits in zip(figures.axes, ends, strict=True)
-        ]
+        heights = [axis.share(trial.values[axis.key], *limits) for axis, limits in zip(figures.axes, ends, strict=True)]
         heights.append((trial.score - low) / (high - low) if high > low else 0.5)
         finished = trial.status is Status.FINISHED
         style = {"linestyle": "-" if finished else (0, (3, 3)), "linewidth": 3.2 if trial.name in best else 1.1}
