@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_data(commands)
+    _add_tune(commands)
     add_verify(commands)
     add_certificates(commands)
     _add_keys(commands)
@@ -75,9 +76,26 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     _add_settings(draw, "folder that the photographs are written to")
 
 
+def _add_tune(commands: argparse._SubParsersAction) -> None:
+    purpose = "sweep over the settings of a training, choose the best by other seeds, and report"
+    tune = commands.add_parser(
+        "tune",
+        help=purpose,
+        description=f"{purpose[0].upper()}{purpose[1:]}. On the cluster that RAY_ADDRESS names, else on a private one "
+        "of this machine. Ctrl-C stops it; the same command goes on. See jobs/configs/tune_*.yaml.",
+    )
+    tune.add_argument("config", metavar="FILE", help="YAML file of the sweep")
+    _add_overrides(tune)
+    tune.set_defaults(run=_tune)
+
+
 def _add_settings(action: argparse.ArgumentParser, out: str) -> None:
     action.add_argument("--out", required=True, help=out)
     action.add_argument("--config", metavar="FILE", help="YAML file of settings; see jobs/configs/")
+    _add_overrides(action)
+
+
+def _add_overrides(action: argparse.ArgumentParser) -> None:
     action.add_argument(
         "--set", metavar="A.B=VALUE", action="append", default=[], dest="overrides", help="lay one value over the file"
     )
@@ -168,6 +186,20 @@ def _preview(arguments: argparse.Namespace) -> None:
     config = _settings(PreviewConfig, arguments, manifest=arguments.manifest, out=arguments.out)
     for sheet in write_preview(config):
         print(sheet)
+
+
+def _tune(arguments: argparse.Namespace) -> None:
+    from hallmark.config import load_config
+    from hallmark.tuning.settings import SweepConfig
+
+    config = load_config(SweepConfig, arguments.config, arguments.overrides)
+    with _some_ray():
+        import ray
+
+        from hallmark.evaluation.sweeping import run_sweep
+
+        ray.init(logging_level="WARNING")
+        run_sweep(config)
 
 
 def _draw(arguments: argparse.Namespace) -> None:
