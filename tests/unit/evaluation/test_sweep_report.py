@@ -100,7 +100,7 @@ def test_a_better_winner_is_told(sweeps: SimpleNamespace, tmp_path: Path) -> Non
 
 
 def test_no_difference_is_called_so(sweeps: SimpleNamespace, tmp_path: Path) -> None:
-    result = made(sweeps, tmp_path, 1, by=lambda values: 0.5 + 0.05 * (values.get(DEGREE, 8) == 16))
+    result = made(sweeps, tmp_path, 1, by=lambda values: 0.5 + 0.06 * (values.get(DEGREE, 8) == 16))
     figures = sweep_figures(result)
     assert not figures.margin.default_won
     assert figures.margin.words == "no significant difference"
