@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
@@ -16,8 +17,8 @@ from hallmark.tuning.space import Scalar
 LEAST_TRIALS = 6
 """With fewer, nothing is said."""
 
-_TREES, _PERMUTATIONS = 100, 20
-_SHUFFLES = {"variance": 400, "forest": 40}
+_TREES, _PERMUTATIONS = 60, 20
+_SHUFFLES = {"variance": 400, "forest": 30}
 
 Shares = Callable[[np.ndarray], np.ndarray]
 """From (T,) scores to the (A,) shares of their variance."""
@@ -108,7 +109,7 @@ def _forest_shares(axes: Sequence[SweepAxis], values: Sequence[Mapping[str, Scal
         generator = np.random.default_rng([seed, 4])
         orders = [generator.permutation(len(scores)) for _ in range(_PERMUTATIONS)]
         before, changed = forest.predict(features), []
-        for begin, end in zip(begins, begins[1:], strict=False):
+        for begin, end in itertools.pairwise(begins):
             shuffled = np.tile(features, (_PERMUTATIONS, 1))
             shuffled[:, begin:end] = np.concatenate([features[order, begin:end] for order in orders])
             changed.append(np.mean((forest.predict(shuffled) - np.tile(before, _PERMUTATIONS)) ** 2) / 2)

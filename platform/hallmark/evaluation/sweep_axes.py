@@ -12,7 +12,7 @@ from hallmark.evaluation.measures import Figures
 from hallmark.training.run import RunConfig
 from hallmark.tuning.space import Axis, Scalar
 
-_DECADES = 30
+_WIDE = 10
 """Numbers of a choice are drawn on a logarithmic axis from this ratio of the highest to the lowest."""
 
 
@@ -83,7 +83,7 @@ def _scale(axis: Axis) -> Literal["linear", "log", "names"]:
     if any(isinstance(value, bool | str) for value in axis.choice):
         return "names"
     low, high = min(axis.choice), max(axis.choice)
-    return "log" if low > 0 and high / low >= _DECADES else "linear"
+    return "log" if low > 0 and high / low >= _WIDE else "linear"
 
 
 def _value_at(run: RunConfig, key: str) -> Scalar | None:

@@ -54,7 +54,11 @@ def response_curve(figures: SweepFigures) -> Figure:
         hollow = {"markerfacecolor": "none", "markeredgecolor": MUTED, "linestyle": "none", "marker": "v"}
         where = [axis.place(one.values[axis.key]) for one in stopped]
         axes.plot(where, [one.score for one in stopped], label="stopped, best until then", **hollow)
-    if _has_place(axis):
+    if _has_place(axis) and axis.scale == "names":
+        place = axis.place(axis.default)
+        band = {"color": COLOURS["counterfeit"], "alpha": 0.13, "linewidth": 0}
+        axes.axvspan(place - 0.3, place + 0.3, label="default", **band)
+    elif _has_place(axis):
         line = {"color": COLOURS["counterfeit"], "linestyle": (0, (4, 3)), "linewidth": 1.2, "zorder": 1}
         axes.axvline(axis.place(axis.default), label=f"default, {value_text(axis.default)}", **line)
     _mark_values(axes, axis, [trial.values[axis.key] for trial in shown])
@@ -116,7 +120,7 @@ def _draw_points(axes: Axes, over: Sequence[SweepAxis], shown: Sequence[TrialFig
 
 @styled
 def parallel_coordinates(figures: SweepFigures) -> Figure:
-    """A line a trial through its values, the validation figure at the right; the best are thick, stopped ones dashed."""
+    """A line a trial through its values, the validation figure at the right; the best are thick, stopped dashed."""
     figure = canvas(max(9.4, 1.9 * (len(figures.axes) + 1)), 4.6)
     axes = figure.subplots()
     shown = sorted(_scored(figures), key=_rank)
@@ -135,7 +139,8 @@ def parallel_coordinates(figures: SweepFigures) -> Figure:
         axes.plot(range(len(heights)), heights, solid_capstyle="round", **style)
     for place, (axis, limits) in enumerate(zip(figures.axes, ends, strict=True)):
         _upright(axes, place, _levels(axis, *limits))
-    _upright(axes, len(ends), [((value - low) / (high - low or 1), f"{value:.3f}") for value in (low, high)])
+    marks = [((value - low) / (high - low), f"{value:.3f}") for value in (low, high)] if high > low else []
+    _upright(axes, len(ends), marks or [(0.5, f"{low:.3f}")], "left")
     names = [*(axis.label.replace(".", ".\n") for axis in figures.axes), f"validation\n{figures.metric}"]
     axes.set_xticks(range(len(names)), names)
     axes.set(xlim=(-0.35, len(names) - 0.55), ylim=(-0.06, 1.06), yticks=[])
@@ -154,19 +159,19 @@ def error_lengths(estimates: Sequence[tuple[float | None, Estimate | None]]) -> 
     return np.array(ends).T
 
 
-def _upright(axes: Axes, place: int, levels: Sequence[tuple[float, str]]) -> None:
+def _upright(axes: Axes, place: int, levels: Sequence[tuple[float, str]], side: str = "right") -> None:
     axes.plot([place, place], [0, 1], color=MUTED, linewidth=1.0, zorder=0.5)
     for height, text in levels:
         axes.plot([place - 0.02, place + 0.02], [height, height], color=MUTED, linewidth=1.0)
         axes.annotate(
             text,
             (place, height),
-            xytext=(-6, 0),
+            xytext=(-6 if side == "right" else 6, 0),
             textcoords="offset points",
-            ha="right",
+            ha=side,
             va="center",
             fontsize=8.5,
-            bbox={"boxstyle": "square,pad=0.12", "facecolor": "white", "alpha": 0.0, "edgecolor": "none"},
+            bbox={"boxstyle": "round,pad=0.2", "facecolor": GRID, "alpha": 0.85, "edgecolor": "none"},
             zorder=5,
         )
 
