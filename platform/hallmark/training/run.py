@@ -28,7 +28,6 @@ from hallmark.methods.kag_mtln import KAGMTLN, KAGMTLNConfig
 from hallmark.methods.mgfen import MGFEN, MGFENConfig
 from hallmark.training.loop import OptimiserConfig
 
-
 _logger = logging.getLogger(__name__)
 
 
@@ -226,7 +225,7 @@ class MGFENRun(RunConfig):
         return ShuffleSampler(labels, self.sampling, self.seed)
 
     def check(self, training_set: pa.Table) -> None:
-        """Warn of photographs smaller than the windows, of those without a foreground, and of heat that cannot learn."""
+        """Warn of photographs smaller than their windows, of those with no foreground, and of heat that cannot learn."""
         rows = training_set.select(["uri", "box", "mask_uri", "width", "height"]).to_pylist()
         windows = self.method.windows
         if windows is not None:
