@@ -225,7 +225,7 @@ class MGFENRun(RunConfig):
         return ShuffleSampler(labels, self.sampling, self.seed)
 
     def check(self, training_set: pa.Table) -> None:
-        """Warn of photographs smaller than their windows, of those with no foreground, and of heat that cannot learn."""
+        """Warn of photographs smaller than their windows, those with no foreground, and heat that cannot learn."""
         rows = training_set.select(["uri", "box", "mask_uri", "width", "height"]).to_pylist()
         windows = self.method.windows
         if windows is not None:
