@@ -77,13 +77,10 @@ def test_terms_join_at_their_time_and_backgrounds_are_counted(trained: Bundle) -
 
 def test_refused_masks_are_counted_and_alarming(manifest: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     table = read_manifest(manifest)
-    nothing = pa.array([None] * table.num_rows, table.schema.field("mask_uri").type)
-    place = table.column_names.index("mask_uri")
-    bare = table.set_column(place, table.schema.field("mask_uri"), nothing)
-    box = table.column_names.index("box")
-    bare = bare.set_column(
-        box, table.schema.field("box"), pa.array([None] * table.num_rows, bare.schema.field("box").type)
-    )
+    bare = table
+    for name in ("mask_uri", "box"):
+        field = table.schema.field(name)
+        bare = bare.set_column(table.column_names.index(name), field, pa.nulls(table.num_rows, field.type))
     pq.write_table(bare, tmp_path / "manifest.parquet")
     given = settings_of(manifest=str(tmp_path / "manifest.parquet"), out=str(tmp_path / "bundle"))
     given["optimiser"] = {"epochs": 1}
