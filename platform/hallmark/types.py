@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
@@ -41,6 +41,16 @@ class VerdictLabel(StrEnum):
     NOT_IN_GALLERY = "not_in_gallery"
 
 
+class Backdrop(IntEnum):
+    """What became of a training photograph's background."""
+
+    KEPT = 0
+    """Its turn to be replaced had not come."""
+    REPLACED = 1
+    REFUSED = 2
+    """Its turn had come, and no foreground was known that could be trusted: the background stayed."""
+
+
 NEGATIVE_ONLY = -1
 """Identity of a photograph that is everyone's negative and nobody's positive in metric learning."""
 
@@ -60,6 +70,8 @@ class Batch(TypedDict):
     """(B,) int64: equal = positive pair in metric learning; -1 = nobody's positive."""
     scrambled: NotRequired[torch.Tensor]
     """(B,) bool, KAG-MTLN only."""
+    backdrop: NotRequired[torch.Tensor]
+    """(B,) int64, a `Backdrop`; only where backgrounds are replaced."""
 
 
 class _Answer(BaseModel):

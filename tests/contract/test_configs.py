@@ -12,7 +12,7 @@ from hallmark.config import ConfigError, load_config, preset_names, to_yaml
 from hallmark.data.manifest import ImportConfig
 from hallmark.data.synthetic import DrawConfig, plan
 from hallmark.evaluation.batch import VerifyBatchConfig
-from hallmark.evaluation.protocol import EvaluateConfig, FoDJob, KAGJob
+from hallmark.evaluation.protocol import EvaluateConfig, FoDJob, KAGJob, MGFENJob
 from hallmark.evaluation.variants import AnalysisConfig, axes, run_of
 from hallmark.gallery.build import GalleryConfig
 from hallmark.serving.deploy import read_serve_config
@@ -22,10 +22,10 @@ from hallmark.training.run import read_run
 
 CONFIGS = Path(__file__).resolve().parents[2] / "jobs" / "configs"
 GIVEN = ["manifest=m.parquet", "out=bundle"]
-JOBS = {"fod": FoDJob, "kag_mtln": KAGJob}
+JOBS = {"fod": FoDJob, "kag_mtln": KAGJob, "mgfen": MGFENJob}
 TRAINING = [
     (family, file)
-    for family, prefix in (("fod", "fod_"), ("kag_mtln", "kag_"))
+    for family, prefix in (("fod", "fod_"), ("kag_mtln", "kag_"), ("mgfen", "mgfen_"))
     for file in sorted(CONFIGS.glob(f"{prefix}*.yaml"))
 ]
 PRESETS = [(family, name) for family in JOBS for name in preset_names(family)]
@@ -77,6 +77,7 @@ def test_the_tiny_preset_needs_no_weights(family):
 def test_all_the_presets_that_are_promised_are_there():
     assert preset_names("fod") == ["base", "paper", "small", "tiny"]
     assert preset_names("kag_mtln") == ["default", "paper", "tiny"]
+    assert preset_names("mgfen") == ["default", "paper", "tiny"]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_all_the_presets_that_are_promised_are_there():
 )
 def test_a_wrong_key_or_value_is_named(model, overrides, said):
     with pytest.raises(ConfigError, match=said):
-        load_config(model, None, overrides, presets={FoDJob: "fod", KAGJob: "kag_mtln"}.get(model))
+        load_config(model, None, overrides, presets={FoDJob: "fod", KAGJob: "kag_mtln", MGFENJob: "mgfen"}.get(model))
 
 
 @pytest.mark.parametrize(

@@ -143,8 +143,14 @@ class BackgroundReplacement:
 
     def __call__(self, image: np.ndarray, probability: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(H, W, 3) uint8 RGB and its foreground probability (H, W) -> (H, W, 3) uint8 RGB."""
-        if rng.random() >= self.library.config.probability:
-            return image
+        return self.replaced(image, probability, rng) if self.due(rng) else image
+
+    def due(self, rng: np.random.Generator) -> bool:
+        """Whether it is a photograph's turn: drawn before anything is known of it, its label and mask alike."""
+        return rng.random() < self.library.config.probability
+
+    def replaced(self, image: np.ndarray, probability: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """As a call whose turn it is."""
         background = self.library.draw(rng, *image.shape[:2])
         return replace_background(image, probability, background, self.composite)
 

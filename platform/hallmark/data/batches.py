@@ -24,6 +24,7 @@ _SOURCES = ("uri", "box", "mask_uri")
 _PREPARED: OrderedDict[tuple[Any, ...], Prepared] = OrderedDict()
 _PREPARED_BYTES = 256 * 2**20
 """A process shows every photograph once an epoch; those that fit here are decoded once."""
+_PIXELS_AT_ONCE, _MOST_AT_ONCE = 2**23, 32
 
 
 class StreamConfig(Config):
@@ -76,10 +77,11 @@ def load_photographs(columns: Columns, transforms: Transforms) -> Columns:
 
     Returns:
         The labels; `image` (B, side, side, 3) uint8; where padding can occur `content` (B, side, side) bool; where
-        photographs are scrambled `scrambled` (B,) bool, with `genuine`, `class_index` and `identity` by its policy.
+        photographs are scrambled `scrambled` (B,) bool, with `genuine`, `class_index` and `identity` by its policy;
+        where backgrounds are replaced `backdrop` (B,) int64, a `Backdrop`.
 
     Raises:
-        DecodeError, DataError: a photograph or mask that the manifest lists cannot be read; names it.
+        DecodeError, DataError: a photograph that the manifest lists cannot be read; names it.
     """
     loaded = [_load(columns, row, transforms) for row in range(len(columns["uri"]))]
     kept = {name: values for name, values in columns.items() if name not in (*_SOURCES, "seed")}
@@ -88,6 +90,8 @@ def load_photographs(columns: Columns, transforms: Transforms) -> Columns:
         kept["content"] = np.stack([photograph.content for photograph in loaded])
     if transforms.scramble is not None:
         kept |= _relabelled(kept, np.array([photograph.scrambled for photograph in loaded]), transforms)
+    if transforms.background is not None:
+        kept["backdrop"] = np.array([photograph.backdrop for photograph in loaded], dtype=np.int64)
     return kept
 
 
@@ -100,7 +104,7 @@ def to_batch(columns: Columns, preprocessing: Preprocessing, device: torch.devic
 
 
 def to_images(columns: Columns, preprocessing: Preprocessing, device: torch.device) -> torch.Tensor:
-    """(B, 3, side, side) float32, normalised on the device."""
+    """(B, 3, side, side) float32, normalised on the device: until then a photograph takes 3·side² bytes."""
     return normalise(torch.tensor(columns["image"]).to(device), preprocessing)
 
 
@@ -110,6 +114,11 @@ def plain_batches(columns: Columns, batch_size: int, transforms: Transforms) -> 
         yield load_photographs(
             {name: values[start : start + batch_size] for name, values in columns.items()}, transforms
         )
+
+
+def num_judged_at_once(side_px: int) -> int:
+    """Photographs that are shown to a network at once where nothing is trained: as many as make 2^23 px, 1 to 32."""
+    return min(_MOST_AT_ONCE, max(1, _PIXELS_AT_ONCE // side_px**2))
 
 
 def _copies(rows: np.ndarray) -> np.ndarray:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hallmark.config import Config
 from hallmark.errors import ConfigError, DataError
@@ -37,6 +37,19 @@ class ShuffleConfig(Config):
     showings: int = Field(
         2, ge=1, description="how often an epoch shows each photograph; 2 = once undisturbed and once not, on average"
     )
+    pairs: bool = Field(
+        False,
+        description="two showings of a photograph always stand side by side in a batch; batch_size and showings are "
+        "even then",
+    )
+
+    @model_validator(mode="after")
+    def _even(self) -> Self:
+        if self.pairs and (self.batch_size % 2 or self.showings % 2):
+            raise ValueError(
+                f"found batch_size {self.batch_size} and showings {self.showings} with pairs: true; wanted both even"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -114,13 +127,15 @@ class ShuffleSampler:
                 "needs no counterfeit)"
             )
         self._showings, self._seed = config.showings, seed
+        self._side_by_side = 2 if config.pairs else 1
         shown = config.showings * len(self._rows)
         self.batch_size = min(config.batch_size, shown)
         self.steps_per_epoch = shown // self.batch_size
 
     def epoch(self, epoch: int) -> np.ndarray:
         """Row numbers of an epoch's global batches: (steps, batch_size) int64."""
-        order = np.random.default_rng([self._seed, epoch]).permutation(np.repeat(self._rows, self._showings))
+        drawn = np.repeat(self._rows, self._showings // self._side_by_side)
+        order = np.repeat(np.random.default_rng([self._seed, epoch]).permutation(drawn), self._side_by_side)
         return order[: self.steps_per_epoch * self.batch_size].reshape(-1, self.batch_size)
 
 

@@ -10,12 +10,15 @@ import numpy as np
 
 from hallmark.data.backgrounds import BackgroundReplacement
 from hallmark.data.decode import DecodeLimits, decode
-from hallmark.data.foreground import Foreground, given_mask, read_mask
+from hallmark.data.foreground import Foreground, ForegroundConfig, given_mask, judged, read_mask
 from hallmark.data.listing import read_bytes
 from hallmark.data.preprocess import Augmentation, Box, Fitted, Preprocessing, content_mask, cut, fit, vary
 from hallmark.data.scramble import ScrambleConfig, scramble
 from hallmark.data.tone import adjust
 from hallmark.errors import DataError, DecodeError
+from hallmark.types import Backdrop
+
+_GUARDS = ForegroundConfig()
 
 
 class _Stage(IntEnum):
@@ -49,6 +52,7 @@ class Prepared:
 
     fitted: Fitted
     scrambled: bool
+    backdrop: Backdrop = Backdrop.KEPT
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Transformed:
     content: np.ndarray | None
     """(side, side) bool: True where the photograph is, False where padding is; None where nothing can be padded."""
     scrambled: bool
+    backdrop: Backdrop = Backdrop.KEPT
 
 
 def photograph_seed(seed: int, epoch: int, image_id: str, copy: int = 0) -> int:
@@ -83,18 +88,17 @@ def prepared(uri: str, box: Box | None, mask_uri: str | None, transforms: Transf
     Args:
         uri: of the photograph.
         box: (x0, y0, x1, y1) px of the product, or None.
-        mask_uri: of its foreground mask, or None; where there is no box either, the background stays.
+        mask_uri: of its foreground mask, or None.
         transforms: what is done.
         seed: of this showing, see `photograph_seed`.
 
     Raises:
-        DecodeError, DataError: the photograph or its mask cannot be used; names it.
+        DecodeError, DataError: the photograph cannot be used; names it.
     """
-    image = read_photograph(uri, transforms.limits)
+    image, backdrop = read_photograph(uri, transforms.limits), Backdrop.KEPT
     if transforms.background is not None:
-        known = foreground_of(image, mask_uri, box)
-        if known.accepted:
-            image = transforms.background(image, known.probability, _stream(seed, _Stage.BACKGROUND))
+        rng = _stream(seed, _Stage.BACKGROUND)
+        image, backdrop = with_other_background(image, mask_uri, box, transforms.background, rng)
     image = adjust(cut(image, box, transforms.preprocessing.margin), transforms.preprocessing.tone)
     scrambled = False
     if transforms.scramble is not None:
@@ -102,7 +106,7 @@ def prepared(uri: str, box: Box | None, mask_uri: str | None, transforms: Transf
         if rng.random() < transforms.scramble.share:
             outcome = scramble(image, transforms.scramble, rng)
             image, scrambled = outcome.image, outcome.disturbed
-    return Prepared(fit(image, transforms.preprocessing, _stream(seed, _Stage.FILL)), scrambled)
+    return Prepared(fit(image, transforms.preprocessing, _stream(seed, _Stage.FILL)), scrambled, backdrop)
 
 
 def varied(photograph: Prepared, transforms: Transforms, seed: int) -> Transformed:
@@ -111,7 +115,33 @@ def varied(photograph: Prepared, transforms: Transforms, seed: int) -> Transform
     content = None if transforms.preprocessing.fill == "none" else content_mask(photograph.fitted)
     if transforms.augmentation is not None:
         pixels, content = vary(pixels, transforms.augmentation, _stream(seed, _Stage.VARY), content)
-    return Transformed(pixels, content, photograph.scrambled)
+    return Transformed(pixels, content, photograph.scrambled, photograph.backdrop)
+
+
+def with_other_background(
+    image: np.ndarray,
+    mask_uri: str | None,
+    box: Box | None,
+    replacement: BackgroundReplacement,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, Backdrop]:
+    """A photograph on another background where it is its turn and its foreground can be trusted.
+
+    It cannot where there is neither mask nor box, the mask cannot be read or has another size than the photograph, or
+    the product takes less than 2 % or more than 95 % of it; one cut off by the photograph's border is as good as any.
+
+    Returns:
+        (H, W, 3) uint8 RGB, and what became of its background.
+    """
+    if not replacement.due(rng):
+        return image, Backdrop.KEPT
+    try:
+        probability = foreground_of(image, mask_uri, box).probability
+    except DataError:
+        return image, Backdrop.REFUSED
+    if not judged(probability, _GUARDS).accepted:
+        return image, Backdrop.REFUSED
+    return replacement.replaced(image, probability, rng), Backdrop.REPLACED
 
 
 def _stream(seed: int, stage: _Stage) -> np.random.Generator:

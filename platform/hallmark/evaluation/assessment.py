@@ -23,7 +23,7 @@ from hallmark.gallery.store import Gallery, gallery_of
 from hallmark.training.bundle import Bundle, open_bundle
 from hallmark.verdict.calibration import calibration_of
 
-_METHODS = {"fod": "FoD", "kag_mtln": "KAG-MTLN"}
+_METHODS = {"fod": "FoD", "kag_mtln": "KAG-MTLN", "mgfen": "MGFEN"}
 """What the values of `method.method` are called in titles."""
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from pydantic import Field, ValidationError
 
-from hallmark.data.batches import Columns, plain_batches, source_columns, to_images
+from hallmark.data.batches import Columns, num_judged_at_once, plain_batches, source_columns, to_images
 from hallmark.data.manifest import products, rows_with
 from hallmark.data.sampling import label
 from hallmark.data.transforms import Transforms, photograph_seed
@@ -25,7 +25,6 @@ from hallmark.training.run import RunConfig
 from hallmark.types import Authenticity, Role
 
 _IN_DOMAIN = (Authenticity.GENUINE, Authenticity.COUNTERFEIT)
-_BATCH = 32
 
 
 class Answer(Figures):
@@ -162,7 +161,9 @@ def photographs(run: RunConfig, table: pa.Table) -> Iterator[Columns]:
     """
     seeds = [photograph_seed(run.seed, 0, image_id) for image_id in table["image_id"].to_pylist()]
     columns = source_columns(table, np.arange(table.num_rows)) | {"seed": np.array(seeds, dtype=np.int64)}
-    return plain_batches(columns, _BATCH, Transforms(run.limits, run.preprocessing))
+    return plain_batches(
+        columns, num_judged_at_once(run.preprocessing.side_px), Transforms(run.limits, run.preprocessing)
+    )
 
 
 def features(method: Classifier, run: RunConfig, table: pa.Table, device: torch.device | str) -> np.ndarray:

@@ -25,7 +25,7 @@ from hallmark.gallery.index import GalleryIndex
 from hallmark.gallery.store import Gallery, Reference, enrolable, write_references
 from hallmark.training.bundle import Bundle, open_bundle, write_calibration, write_classifier, write_reduction
 from hallmark.training.reduction import ReductionConfig, fit_reduction
-from hallmark.training.run import FoDRun, KAGRun, RunConfig, read_run
+from hallmark.training.run import FoDRun, KAGRun, MGFENRun, RunConfig, read_run
 from hallmark.training.validation import global_margin, separation
 from hallmark.types import Authenticity, Described, Retrieved, Role, Verdict
 from hallmark.verdict.calibration import Calibration, CalibrationConfig, Sample, calibration_of
@@ -66,6 +66,12 @@ class FoDJob(FoDRun, TrainJob):
 
 class KAGJob(KAGRun, TrainJob):
     """Training KAG-MTLN, and what follows it."""
+
+    calibration: CalibrationConfig = CalibrationConfig(mode="classifier")
+
+
+class MGFENJob(MGFENRun, TrainJob):
+    """Training MGFEN, and what follows it."""
 
     calibration: CalibrationConfig = CalibrationConfig(mode="classifier")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,3 +28,10 @@ def class_entropy_loss(logits: Tensor, class_index: Tensor, log_prior: Tensor | 
     logits = logits.float() if log_prior is None else logits.float() + log_prior
     summed = F.cross_entropy(logits, class_index, ignore_index=UNCLASSED, reduction="sum")
     return summed / (class_index != UNCLASSED).sum().clamp_min(1)
+
+
+@torch.no_grad()
+def class_accuracy(logits: Tensor, class_index: Tensor) -> Tensor:
+    """() share of the photographs that have a class whose likeliest class it is; NaN where none has one."""
+    known = class_index != UNCLASSED
+    return ((logits.argmax(dim=1) == class_index) & known).sum() / known.sum()

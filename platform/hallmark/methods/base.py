@@ -62,6 +62,18 @@ class Embedding:
 
 
 @dataclass(frozen=True)
+class Attended:
+    """Where a method that classifies looked closely. Positions: x0, y0, x1, y1 as fractions of the network input."""
+
+    heat: Tensor
+    """(B, h, w) float32 in [0, 1]: how much each place of the input is worth a close look."""
+    windows: Tensor
+    """(B, K, 4) float32 in [0, 1], x0 < x1 and y0 < y1: the parts looked at, the most worth first."""
+    weights: Tensor
+    """(B, K) float32, not negative, a row sums to 1: each window's share of the windows' vote."""
+
+
+@dataclass(frozen=True)
 class Classification:
     """What a method that classifies says of a batch of images."""
 
@@ -72,6 +84,8 @@ class Classification:
     """(B, F) pooled from the whole image, what the heads read."""
     told_by: Tensor
     """(B, D) the last layer before the classes."""
+    attended: Attended | None = None
+    """None where the method looks at the whole image alone."""
 
 
 def embedding_of(told: Classification) -> Embedding:

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hallmark.config import Config
-from hallmark.losses.class_entropy import UNCLASSED, class_entropy_loss
+from hallmark.losses.class_entropy import class_accuracy, class_entropy_loss
 from hallmark.losses.disturbance_entropy import disturbance_entropy_loss
 from hallmark.methods.base import Classification, Classifier, Embedding, Gather, LossTerms, alone, embedding_of
 from hallmark.nets.backbone import BackboneConfig, build_feature_map
@@ -92,8 +92,8 @@ class KAGMTLN(Classifier):
             "auxiliary": disturbance_entropy_loss(auxiliary, scrambled.bool()),
         }
         diagnostics = {
-            "main_accuracy": _accuracy(main, classes),
-            "auxiliary_accuracy": _accuracy(auxiliary, scrambled),
+            "main_accuracy": class_accuracy(main, classes),
+            "auxiliary_accuracy": class_accuracy(auxiliary, scrambled),
         }
         weights = {"main": losses.alpha, "auxiliary": 1.0 - losses.alpha}
         return LossTerms(terms, weights, diagnostics, features)
@@ -110,10 +110,3 @@ class KAGMTLN(Classifier):
 def _disturbed(batch: Batch) -> Tensor:
     """(B,) int64, not every backend of a process group carries bool; zeros where no photograph can be disturbed."""
     return batch["scrambled"].long() if "scrambled" in batch else torch.zeros_like(batch["class_index"])
-
-
-@torch.no_grad()
-def _accuracy(logits: Tensor, truth: Tensor) -> Tensor:
-    """() share of those that have a class; NaN where none has."""
-    known = truth != UNCLASSED
-    return ((logits.argmax(dim=1) == truth) & known).sum() / known.sum()

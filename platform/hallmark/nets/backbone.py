@@ -6,6 +6,7 @@ import difflib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import timm
 import torch
@@ -17,6 +18,9 @@ from torch.nn import functional as F
 from hallmark.config import Config
 from hallmark.errors import ConfigError, WeightsError
 from hallmark.nets.adapters import LoRAConfig, adapt_attention
+
+STRIDES = (4, 8, 16, 32)
+"""Of the stages C2 to C5, in px of the network input."""
 
 _logger = logging.getLogger(__name__)
 
@@ -89,12 +93,32 @@ def build_feature_map(config: BackboneConfig, weights: bool = True) -> FeatureMa
             asks for.
         WeightsError: the weights cannot be loaded.
     """
+    _check_feature_map(config)
+    return FeatureMap(config, _checked(config, weights))
+
+
+def build_feature_stages(config: BackboneConfig, weights: bool = True) -> FeatureStages:
+    """The backbone as a module `images (B, 3, H, W) -> (C2, C3, C4, C5)`, with `channels` as attribute.
+
+    Args:
+        weights: as for `build_backbone`.
+
+    Raises:
+        ConfigError: as for `build_feature_map`, or it lacks a map of stride 4, 8, 16 or 32, or `stage` is given.
+        WeightsError: the weights cannot be loaded.
+    """
+    if config.stage is not None:
+        raise ConfigError(f"backbone.stage: found {config.stage}; wanted null where all stages are read")
+    _check_feature_map(config)
+    return FeatureStages(config, _checked(config, weights))
+
+
+def _check_feature_map(config: BackboneConfig) -> None:
     if config.lora is not None or config.trainable_blocks:
         raise ConfigError(
             "backbone: found lora or trainable_blocks; wanted lora: null, and trainable_blocks: null (everything is "
             "trained) or 0 (nothing is) where a feature map is read"
         )
-    return FeatureMap(config, _checked(config, weights))
 
 
 def _checked(config: BackboneConfig, weights: bool) -> bool | str:
@@ -172,8 +196,8 @@ def class_attention(attn: nn.Module, tokens: Tensor, num_prefix: int) -> Tensor:
     return weights.mean(dim=1)[:, 0, num_prefix:]
 
 
-class FeatureMap(nn.Module):
-    """One feature map of a network."""
+class _FeatureMaps(nn.Module):
+    """Feature maps of a network, channels first."""
 
     def __init__(self, config: BackboneConfig, pretrained: bool | str):
         super().__init__()
@@ -190,14 +214,41 @@ class FeatureMap(nn.Module):
             ) from None
         if config.group_norm:
             _batch_to_group_norm(self.model)
-        self._name, self.channels = config.name, self.model.feature_info.channels()[-1]
+        self._name, self._channels = config.name, self.model.feature_info.channels()
         self._frozen = config.trainable_blocks == 0
         if self._frozen:
             self.requires_grad_(False)
 
-    def train(self, mode: bool = True) -> FeatureMap:
+    def train(self, mode: bool = True) -> Self:
         """As ever, but for a frozen network, whose BatchNorm statistics must not follow the batches either."""
         return super().train(mode and not self._frozen)
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> (B, C, h, w) of every stage that was asked for.
+
+        Raises:
+            ConfigError: the network takes no images of that size.
+        """
+        try:
+            maps = self.model(images)
+        except AssertionError as error:  # how timm refuses a size
+            height, width = images.shape[-2:]
+            raise ConfigError(
+                f"preprocessing.side_px: found {height} x {width} px, which {self._name!r} does not take ({error})"
+            ) from None
+        # Some timm families put channels last.
+        return [
+            features if features.shape[1] == channels else features.permute(0, 3, 1, 2)
+            for features, channels in zip(maps, self._channels, strict=True)
+        ]
+
+
+class FeatureMap(_FeatureMaps):
+    """One feature map of a network."""
+
+    def __init__(self, config: BackboneConfig, pretrained: bool | str):
+        super().__init__(config, pretrained)
+        self.channels = self._channels[-1]
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, h, w).
@@ -205,16 +256,31 @@ class FeatureMap(nn.Module):
         Raises:
             ConfigError: the network takes no images of that size.
         """
-        try:
-            features = self.model(images)[-1]
-        except AssertionError as error:  # how timm refuses a size
-            height, width = images.shape[-2:]
+        return self._maps(images)[-1]
+
+
+class FeatureStages(_FeatureMaps):
+    """The last feature map of each stride 4, 8, 16 and 32: C2 to C5 (MGFEN, section 3.3)."""
+
+    def __init__(self, config: BackboneConfig, pretrained: bool | str):
+        super().__init__(config, pretrained)
+        found = {stride: place for place, stride in enumerate(self.model.feature_info.reduction())}
+        if missing := [stride for stride in STRIDES if stride not in found]:
             raise ConfigError(
-                f"preprocessing.side_px: found {height} x {width} px, which {self._name!r} does not take ({error})"
-            ) from None
-        if features.shape[1] != self.channels:  # some timm families put channels last
-            features = features.permute(0, 3, 1, 2)
-        return features
+                f"backbone.name: {config.name!r} has feature maps of strides {sorted(found)} and none of "
+                f"{', '.join(map(str, missing))}; wanted a network with all of {', '.join(map(str, STRIDES))}"
+            )
+        self._places = [found[stride] for stride in STRIDES]
+        self.channels = tuple(self._channels[place] for place in self._places)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) -> C2, C3, C4, C5, each (B, C_i, h_i, w_i), h_i = H / stride rounded up or down.
+
+        Raises:
+            ConfigError: the network takes no images of that size.
+        """
+        maps = self._maps(images)
+        return tuple(maps[place] for place in self._places)
 
 
 class ConvolutionalBackbone(FeatureMap):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hallmark.methods.base import Gather, LossTerms, Method, alone
+from hallmark.types import Backdrop, Batch
 
 _logger = logging.getLogger(__name__)
 
@@ -40,6 +41,21 @@ def measured(losses: LossTerms, gather: Gather = alone) -> dict[str, float]:
     return {_GRADIENT + name: norm for name, norm in norms.items()} | {
         _DIAGNOSTIC + name: value for name, value in values.items()
     }
+
+
+def backdrops(batch: Batch) -> dict[str, float]:
+    """What became of the backgrounds of a step's photographs, the first worker's; nothing where none is ever replaced.
+
+    Returns:
+        `diagnostics/backdrop_replaced` and `diagnostics/backdrop_refused`: shares of the batch (see `Backdrop`);
+        `diagnostics/backdrop_bare`: 1 where it was some photograph's turn and none could be had, else 0.
+    """
+    if "backdrop" not in batch:
+        return {}
+    outcomes = batch["backdrop"].cpu()
+    replaced, refused = (float((outcomes == one).float().mean()) for one in (Backdrop.REPLACED, Backdrop.REFUSED))
+    told = {"replaced": replaced, "refused": refused, "bare": float(refused > 0 and replaced == 0)}
+    return {f"{_DIAGNOSTIC}backdrop_{name}": value for name, value in told.items()}
 
 
 def term_gradient_norms(losses: LossTerms, gather: Gather = alone) -> dict[str, float]:

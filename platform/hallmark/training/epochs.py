@@ -23,7 +23,7 @@ from hallmark.data.splits import split_hash
 from hallmark.errors import DataError
 from hallmark.methods.base import Method
 from hallmark.training.bundle import Bundle, write_bundle
-from hallmark.training.diagnostics import AlarmBell, alarms, due, summarised
+from hallmark.training.diagnostics import AlarmBell, alarms, backdrops, due, summarised
 from hallmark.training.log import TrainingLog
 from hallmark.training.loop import build_optimiser, train_step
 from hallmark.training.run import RunConfig
@@ -224,11 +224,13 @@ def _batches(run: RunConfig, plan: TrainingPlan, done: int, worker: Worker, stre
         run.seed,
     )
     collate = partial(to_batch, preprocessing=run.preprocessing, device=worker.device)
-    return stream(columns, plan.sampler.batch_size // worker.num_workers, run.transforms, collate)
+    transforms = run.transforms(plan.training_set)
+    return stream(columns, plan.sampler.batch_size // worker.num_workers, transforms, collate)
 
 
 def _step(run: RunConfig, training: Training, batch: Batch, worker: Worker, measure: bool) -> dict[str, float]:
     done = training.progress.epoch / run.optimiser.epochs
-    return train_step(
+    told = train_step(
         training.model, batch, training.optimiser, training.schedule, worker.gather, run.optimiser, done, measure
     )
+    return told | backdrops(batch)

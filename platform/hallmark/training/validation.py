@@ -14,7 +14,7 @@ import torch.distributed
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from hallmark.data.batches import source_columns, to_images
+from hallmark.data.batches import num_judged_at_once, source_columns, to_images
 from hallmark.data.manifest import products, rows_with
 from hallmark.data.sampling import label
 from hallmark.data.transforms import Transforms, photograph_seed
@@ -22,8 +22,6 @@ from hallmark.methods.base import Classifier, Method
 from hallmark.training.run import RunConfig
 from hallmark.training.worker import Stream, Worker
 from hallmark.types import Authenticity, Role
-
-_EMBED_BATCH = 32
 
 
 def global_margin(
@@ -127,7 +125,7 @@ class Validation:
     def _images(self) -> Iterator[Tensor]:
         transforms = Transforms(self._run.limits, self._run.preprocessing)
         collate = partial(to_images, preprocessing=self._run.preprocessing, device=self._worker.device)
-        return self._stream(self._columns, _EMBED_BATCH, transforms, collate)
+        return self._stream(self._columns, num_judged_at_once(self._run.preprocessing.side_px), transforms, collate)
 
     def judge(self, method: Method) -> Judged:
         """What the method says of the photographs; the same on every worker."""

@@ -84,7 +84,7 @@ def measured_epoch(run: RunConfig, device: str) -> float:
         worker = Worker(0, 1, torch.device(device))
         training = begin(run, plan, worker.device)
         columns = training_rows(plan.training_set, plan.labels, plan.sampler, range(1), 0, 1, run.seed)
-        batches = plain_batches(columns, plan.sampler.batch_size, run.transforms)
+        batches = plain_batches(columns, plan.sampler.batch_size, run.transforms(plan.training_set))
         loading, stepping = [], []
         for _ in range(min(_STEPS, plan.sampler.steps_per_epoch)):
             began = perf_counter()

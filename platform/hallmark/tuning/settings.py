@@ -74,7 +74,7 @@ class ChoiceConfig(Config):
 class SweepConfig(Spaced):
     """A sweep over one training run."""
 
-    method: Literal["fod", "kag_mtln"] = Field(description="the method that is trained")
+    method: Literal["fod", "kag_mtln", "mgfen"] = Field(description="the method that is trained")
     run: dict[str, Any] = Field(
         description="the run as it is: keys of a training of the method, `preset` and `manifest` among them, without "
         "out and seed"
