@@ -18,6 +18,8 @@ from hallmark.tuning.space import Spaced
 
 _FOLLOWS = ("reduction", "calibration")
 """Keys of a training job that begin after the run."""
+_FIXED = ("preset", "manifest", "out", "seed", "workers", "stream", *_FOLLOWS)
+"""Keys that no axis may have: the sweep sets them, or they decide nothing that is compared."""
 
 
 class SearchConfig(Config):
@@ -109,6 +111,9 @@ class SweepConfig(Spaced):
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
+        fixed = [key for key in self.space if key.split(".")[0] in _FIXED]
+        if fixed:
+            raise ValueError(f"space: found {fixed[0]}, which does not belong to the training that is varied")
         ranges = [key for key, axis in self.space.items() if axis.choice is None]
         if self.search.algorithm == "grid" and ranges:
             raise ValueError(

@@ -143,7 +143,14 @@ def _options(resources: dict[str, float]) -> dict[str, float]:
     return {"num_cpus": resources["CPU"], "num_gpus": resources["GPU"]}
 
 
-class _Stretches(Searcher):
+class _Unkept:
+    """What Tune would store of it the ledger has."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Stretches(_Unkept, Searcher):
     """Gives Tune the schedule's stretches as its trials, and the ledger what came of them."""
 
     def __init__(self, schedule: Schedule, ledger: Ledger, table: TrialTable):
@@ -180,7 +187,7 @@ class _Stretches(Searcher):
         """The ledger has it all."""
 
 
-class _Drawn(tune.Callback):
+class _Drawn(_Unkept, tune.Callback):
     """Keeps the table of trials up to date."""
 
     def __init__(self, table: TrialTable, ledger: Ledger, stage: Stage, stretches: _Stretches, referee: Any):
@@ -211,7 +218,7 @@ def _train(
     stretches = _Stretches(schedule, ledger, table)
     referee = ray.remote(num_cpus=0)(Referee).remote(config.stopping, ledger.of(Stage.SEARCH))
     drawn = _Drawn(table, ledger, stage, stretches, referee)
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # which can be silent
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     work = tempfile.mkdtemp(prefix="tune-", dir=config.out)
     wanted = {"CPU": _DRIVER_CPUS, "GPU": 0.0} if config.trainer == "ray" else _wanted(config, run)

@@ -59,7 +59,7 @@ class TrialTable:
 
     def _line(self, trial: Trial, is_busy: bool, curve: Mapping[int, float]) -> str:
         figures = dict(trial.curve) | dict(curve)
-        values = ", ".join(f"{key.rsplit('.', 1)[-1]} {_short(value)}" for key, value in trial.values.items())
+        values = ", ".join(f"{'.'.join(key.split('.')[-2:])} {_short(value)}" for key, value in trial.values.items())
         best = f"{self._metric} {max(figures.values()):.4f}" if figures else ""
         doing = "training" if is_busy else "" if trial.status is Status.OPEN else str(trial.status)
         where = f"epoch {max(figures, default=0)}/{self._epochs}"
