@@ -3,8 +3,6 @@
 Started again after it was broken off, it goes on where it was.
 """
 
-import ray
-
 from hallmark.config import load_config
 from hallmark.evaluation.sweeping import run_sweep
 from hallmark.job import run_job
@@ -12,9 +10,7 @@ from hallmark.tuning.settings import SweepConfig
 
 
 def main(config_path: str | None, overrides: list[str]) -> None:
-    config = load_config(SweepConfig, config_path, overrides)
-    ray.init(logging_level="WARNING")
-    run_sweep(config)
+    run_sweep(load_config(SweepConfig, config_path, overrides))
 
 
 if __name__ == "__main__":

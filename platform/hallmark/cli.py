@@ -194,11 +194,8 @@ def _tune(arguments: argparse.Namespace) -> None:
 
     config = load_config(SweepConfig, arguments.config, arguments.overrides)
     with _some_ray():
-        import ray
-
         from hallmark.evaluation.sweeping import run_sweep
 
-        ray.init(logging_level="WARNING")
         run_sweep(config)
 
 

@@ -19,6 +19,7 @@ from hallmark.serving.deploy import read_serve_config
 from hallmark.serving.graph import deployment_name
 from hallmark.serving.settings import CANARY, BundleConfig, CanaryConfig, GraphConfig, LiveConfig, TrafficConfig
 from hallmark.training.run import read_run
+from hallmark.tuning.settings import SweepConfig, check_space
 
 CONFIGS = Path(__file__).resolve().parents[2] / "jobs" / "configs"
 GIVEN = ["manifest=m.parquet", "out=bundle"]
@@ -31,13 +32,15 @@ TRAINING = [
 PRESETS = [(family, name) for family in JOBS for name in preset_names(family)]
 DRAWING = sorted(CONFIGS.glob("draw_*.yaml"))
 ANALYSES = sorted(CONFIGS.glob("analyse_*.yaml"))
+SWEEPS = sorted(CONFIGS.glob("tune_*.yaml"))
 
 
 def test_every_file_is_of_a_known_kind():
     assert TRAINING
     assert DRAWING
     assert ANALYSES
-    assert set(CONFIGS.iterdir()) == {*(file for _, file in TRAINING), *DRAWING, *ANALYSES}
+    assert SWEEPS
+    assert set(CONFIGS.iterdir()) == {*(file for _, file in TRAINING), *DRAWING, *ANALYSES, *SWEEPS}
 
 
 @pytest.mark.parametrize(("family", "file"), TRAINING, ids=lambda part: getattr(part, "name", part))
@@ -50,6 +53,13 @@ def test_training_files_load(family, file):
 @pytest.mark.parametrize("file", DRAWING, ids=lambda file: file.name)
 def test_drawing_files_load_and_plan_something(file):
     assert plan(load_config(DrawConfig, file))
+
+
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.name)
+def test_sweep_files_load_and_their_extremes_are_valid_runs(file):
+    config = load_config(SweepConfig, file, ["run.manifest=m.parquet", "out=sweep"])
+    check_space(config)
+    assert config.num_trials > 3
 
 
 @pytest.mark.parametrize("file", ANALYSES, ids=lambda file: file.name)

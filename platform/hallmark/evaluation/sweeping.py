@@ -12,7 +12,7 @@ from hallmark.tuning.sweep import sweep
 
 
 def run_sweep(config: SweepConfig) -> Path:
-    """Run a sweep on the cluster that Ray is connected to, print what it came to, and write its report.
+    """Run a sweep on the cluster that RAY_ADDRESS names, print what it came to, and write its report.
 
     Returns:
         The path of the report.

@@ -38,7 +38,7 @@ _RETRIES = 1
 
 
 def sweep(config: SweepConfig, tell: Callable[[str], None]) -> SweepResult:
-    """Search, choose and judge on the cluster that Ray is connected to; writes winner.yaml beside the ledger.
+    """Search, choose and judge on the cluster that RAY_ADDRESS names; writes winner.yaml beside the ledger.
 
     What was broken off, by Ctrl-C or otherwise, goes on where it was when it is started again: no trial that has ended
     is trained again.
@@ -58,6 +58,8 @@ def sweep(config: SweepConfig, tell: Callable[[str], None]) -> SweepResult:
     config = config.model_copy(update={"out": str(Path(config.out).resolve())})
     run = check_space(config)
     _check_photographs(run)
+    if not ray.is_initialized():
+        ray.init(logging_level="WARNING")
     at_once = slots(config, run, ray.cluster_resources())
     with Ledger(Path(config.out), identity(config)) as ledger:
         _begin(config, run, ledger, at_once, tell)
