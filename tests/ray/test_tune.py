@@ -30,7 +30,7 @@ def settings(run) -> Callable[[Path], list[str]]:
 
     def make(out: Path, *more: str) -> list[str]:
         small = ["run.preset=tiny", "run.preprocessing.side_px=32", "run.optimiser.epochs=3", "run.validate_every=1"]
-        small += ["run.method.reduce=8", "run.scramble.degree=4", "resamples=100", "trainer=plain", "max_concurrent=1"]
+        small += ["run.method.reduce=8", "run.scramble.degree=4", "resamples=100", "choice.top=1", "trainer=plain", "max_concurrent=1"]
         named = ["method=kag_mtln", f"run.manifest={run.manifest}", f"out={out}", f"space={ALPHAS}", *small, *more]
         return [part for one in named for part in ("--set", one)]
 
@@ -163,7 +163,7 @@ def test_killed_and_interrupted_it_goes_on_and_ends_as_the_whole_one(whole, begi
 
 @pytest.mark.usefixtures("asks_the_state")
 def test_workers_of_ray_train_stop_themselves_and_go_on(begin, settings, cluster, tmp_path):
-    asha = ["trainer=ray", "stopping={rule: asha, first_epochs: 1, reduction: 3}", "choice.top=1"]
+    asha = ["trainer=ray", "stopping={rule: asha, first_epochs: 1, reduction: 3}"]
     out, log = tmp_path / "out", tmp_path / "log"
     process = begin(settings(out, *asha), log)
     wait_for(lambda: sum(name.startswith("s") for name in ended(out)) >= 4, process)

@@ -228,7 +228,12 @@ def _train(
         tune.Tuner(
             tune.with_resources(_trainable(config, referee), wanted),
             tune_config=tune.TuneConfig(
-                search_alg=stretches, num_samples=-1, max_concurrent_trials=at_once, metric="epoch", mode="max"
+                search_alg=stretches,
+                num_samples=-1,
+                max_concurrent_trials=at_once,
+                metric="epoch",
+                mode="max",
+                reuse_actors=True,  # a new process costs as much as an epoch of a small run
             ),
             run_config=tune.RunConfig(
                 name=str(stage),
