@@ -80,7 +80,7 @@ def sweep(config: SweepConfig, tell: Callable[[str], None]) -> SweepResult:
             winner=won,
         )
         _look_at_test(config, run, [won, result.default])
-        _write_winner(config, won)
+        _write_winner(config, won, result.metric)
     return result
 
 
@@ -291,13 +291,13 @@ def _judge_test(folder: Path, device: str) -> None:
     write_judged(judged_file(folder, Role.TEST), judge(open_bundle(folder / "bundle"), Role.TEST, device))
 
 
-def _write_winner(config: SweepConfig, won: Contender) -> None:
+def _write_winner(config: SweepConfig, won: Contender, metric: str) -> None:
     """The winner's settings as a training job takes them."""
     file = Path(config.out) / "winner.yaml"
     place = {"seed": won.trials[0].seed, "out": str(Path(config.out) / "winner" / "bundle")}
     values = ", ".join(f"{key} {value}" for key, value in won.candidate.values.items()) or "the run as it was"
     text = (
-        f"# Winner of the sweep: {values}. Mean validation figure {won.mean:.4f} over seeds "
+        f"# Winner of the sweep: {values}. Validation {metric} {won.mean:.4f}, the mean of seeds "
         f"{', '.join(str(trial.seed) for trial in won.trials)}.\n"
         f"# python jobs/train_{config.method}.py --config winner.yaml\n"
     )
