@@ -105,8 +105,8 @@ class Retriever:
         except HallmarkError as error:
             return Entry(file, "", self._source, None, b"", error)
         described = await self._described(photograph)
-        # Keypoints are found again on the stored surface; they need not travel.
-        described = replace(described, details=replace(described.details, keypoints=None))
+        # Keypoints are found again on the stored surface, and attention is said of queries: neither need travel.
+        described = replace(described, details=replace(described.details, keypoints=None), attention=None)
         return Entry(file, described.image_id, self._source, described, photograph.thumbnail, None)
 
     def overlays(self, data: bytes, verdict: Verdict) -> Overlays:
