@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from hallmark.data.preprocess import Preprocessing, boxes_in_photograph, prepare
 from hallmark.gallery.attention import attention_map
 from hallmark.gallery.describe import Describer
-from hallmark.methods.base import Attended, Classification, Classifier, Embedding, embedding_of
+from hallmark.methods.base import Attended
 from hallmark.training.bundle import write_classifier
 from hallmark.types import AttentionMap
 
@@ -43,32 +42,6 @@ def attended(windows: list[list[float]], weights: list[float] | None = None, hea
 
 def edges(found: AttentionMap) -> list[tuple[int, int, int, int]]:
     return [(one.x0, one.y0, one.x1, one.y1) for one in found.windows]
-
-
-class Looking(Classifier):
-    """Looks at the middle, twice, and a little at a corner."""
-
-    def training_loss(self, batch, gather=None, progress=1.0):
-        raise NotImplementedError
-
-    def classify(self, images: Tensor) -> Classification:
-        batch = len(images)
-        heat = torch.zeros(batch, 8, 8)
-        heat[:, 2:6, 2:6] = 1.0
-        windows = torch.tensor([[0.25, 0.25, 0.75, 0.75], [0.0, 0.0, 0.25, 0.25], [0.25, 0.5, 0.75, 0.75]])
-        told = Attended(heat, windows.expand(batch, 3, 4), torch.tensor([[0.5, 0.125, 0.375]]).expand(batch, 3))
-        pooled = images.mean(dim=(2, 3))
-        return Classification(pooled.new_zeros(batch, 4), pooled, pooled, told)
-
-    def embed(self, images: Tensor) -> Embedding:
-        return embedding_of(self.classify(images))
-
-
-@pytest.fixture
-def looking(classifier, monkeypatch):
-    """The bundle of a classifier that tells where it looks."""
-    monkeypatch.setattr(type(classifier), "build_method", lambda bundle, device="cpu": Looking())
-    return classifier
 
 
 def png(width: int, height: int) -> bytes:
@@ -212,13 +185,13 @@ def test_a_network_that_tells_nothing_is_said_nothing_of(bundle, classifier):
         assert describer.describe([describer.read(png(80, 40))])[0].attention is None
 
 
-def test_attention_is_by_the_preprocessing_of_the_classifier_inside(bundle, classifier, tmp_path, monkeypatch):
+def test_attention_is_by_the_preprocessing_of_the_classifier_inside(bundle, classifier, looker, tmp_path, monkeypatch):
     shutil.copytree(bundle.path, tmp_path / "b")
     padded = classifier.input.preprocessing.model_copy(update={"fill": "gray"})
     whole = write_classifier(tmp_path / "b", classifier)
     describer = Describer(whole)
     describer._classifier.preprocessing = padded
-    monkeypatch.setattr(describer._classifier, "_method", Looking())
+    monkeypatch.setattr(describer._classifier, "_method", looker)
     (found,) = describer.describe([describer.read(png(80, 40))])
     assert found.attention.box == pytest.approx((0, -20, 80, 60), abs=1.5)
     assert found.classified is not None
