@@ -11,10 +11,12 @@ import pytest
 import torch
 from hypothesis import settings
 from PIL import Image
+from torch import Tensor
 
 from hallmark.config import validate
 from hallmark.gallery.describe import Describer, Located, describe_located
 from hallmark.gallery.store import Gallery, Reference, write_references
+from hallmark.methods.base import Attended, Classification, Classifier, Embedding, embedding_of
 from hallmark.methods.fod import FoD
 from hallmark.training.bundle import Bundle, write_bundle, write_calibration
 from hallmark.training.run import FoDRun, KAGRun, RunConfig
@@ -175,3 +177,35 @@ def classifier(
     write_bundle(path, weights, tiny_classifier_run, ["a", "b"], {"epochs": []}, {"seed": 0})
     fitted = calibration.model_copy(update={"mode": "classifier", "slope": 0.5})
     return write_calibration(path, fitted.model_dump(mode="json"))
+
+
+class Looking(Classifier):
+    """Looks at the middle, twice, and a little at a corner."""
+
+    def training_loss(self, batch, gather=None, progress=1.0):
+        raise NotImplementedError
+
+    def classify(self, images: Tensor) -> Classification:
+        batch = len(images)
+        heat = torch.zeros(batch, 8, 8)
+        heat[:, 2:6, 2:6] = 1.0
+        windows = torch.tensor([[0.25, 0.25, 0.75, 0.75], [0.0, 0.0, 0.25, 0.25], [0.25, 0.5, 0.75, 0.75]])
+        told = Attended(heat, windows.expand(batch, 3, 4), torch.tensor([[0.5, 0.125, 0.375]]).expand(batch, 3))
+        pooled = images.mean(dim=(2, 3))
+        return Classification(pooled.new_zeros(batch, 4), pooled, pooled, told)
+
+    def embed(self, images: Tensor) -> Embedding:
+        return embedding_of(self.classify(images))
+
+
+@pytest.fixture(scope="session")
+def looker() -> Classifier:
+    """A network that tells where it looks."""
+    return Looking()
+
+
+@pytest.fixture
+def looking(classifier: Bundle, looker: Classifier, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    """The bundle of a classifier that tells where it looks."""
+    monkeypatch.setattr(Bundle, "build_method", lambda bundle, device="cpu": looker)
+    return classifier

@@ -157,6 +157,33 @@ class ResidualMap(_Answer):
     )
 
 
+class AttentionWindow(_Answer):
+    """A window of the photograph that a classifier looked at by itself: whole px, x1 and y1 exclusive."""
+
+    x0: int = Field(ge=0)
+    y0: int = Field(ge=0)
+    x1: int = Field(ge=1)
+    y1: int = Field(ge=1)
+    weight: float = Field(ge=0, le=1, description="what the window counts in the classifier's vote")
+
+
+class AttentionMap(_Answer):
+    """Where in the photograph a classifier looked, in px of the photograph after EXIF orientation."""
+
+    rows: int = Field(ge=1)
+    columns: int = Field(ge=1)
+    values: list[float] = Field(
+        description="row by row, 0 to 1: how much each cell of the grid counted; a few dozen rows and columns at most"
+    )
+    box: tuple[float, float, float, float] = Field(
+        description="x0, y0, x1, y1 px: what the grid covers; it may reach beyond the photograph, which was padded then"
+    )
+    windows: list[AttentionWindow] = Field(
+        description="by falling weight; one that lies wholly beside the photograph is left out, and the rest then sum "
+        "to less than 1"
+    )
+
+
 class Verdict(_Answer):
     """The answer about one photograph, as evaluation and HTTP both return it."""
 
@@ -169,6 +196,7 @@ class Verdict(_Answer):
     references: list[NearestReference]
     cue_pairs: list[CuePair] = Field(description="matched cues with the first reference of the list")
     residual_map: ResidualMap | None = Field(None, description="null where nothing could be aligned")
+    attention: AttentionMap | None = Field(None, description="null where no classifier tells where it looked")
     quality: Quality
     image_id: str = Field(description="SHA-256 of the photograph's bytes")
     bundle_id: str
@@ -321,3 +349,5 @@ class Described:
     quality: Quality
     classified: Classified | None = None
     """None where no network classifies."""
+    attention: AttentionMap | None = None
+    """None where no network tells where it looked. It is said of queries, and not stored with a reference."""

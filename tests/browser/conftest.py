@@ -29,6 +29,8 @@ from hallmark.serving import schema
 from hallmark.serving.problems import document
 from hallmark.serving.stages import Answered, Ask, Enrolment, Examined, Listing, Overlays, Query, Source
 from hallmark.types import (
+    AttentionMap,
+    AttentionWindow,
     Authenticity,
     CuePair,
     GalleryVersion,
@@ -349,12 +351,36 @@ def by_classes(verdict: Verdict, has_gallery: bool) -> Verdict:
     thresholds = {name: getattr(verdict.scores, name) for name in Scores.model_fields if name.startswith("threshold_")}
     rest = dict.fromkeys(("match_genuine", "match_counterfeit"))
     scores = Scores(**kept, **thresholds, **rest, classifier_logit=3.25, decision=3.25)
-    told = {"scores": scores, "cue_pairs": [], "residual_map": None}
+    told = {"scores": scores, "cue_pairs": [], "residual_map": None, "attention": _attention(verdict.quality)}
     told["reason"] = f"Log odds of genuine +3.250 as {verdict.product}, genuine from {_HIGH:+.3f}."
     if has_gallery:
         shown = [one.model_copy(update={"match_score": 0.0, "num_matches": 0}) for one in verdict.references]
         return verdict.model_copy(update=told | {"references": shown})
     return verdict.model_copy(update=told | {"references": [], "part": None, "gallery_version": 0})
+
+
+def _attention(quality: Quality) -> AttentionMap:
+    """Hottest in the middle, on a square that was padded, with windows that overlap."""
+    wide, high = quality.width, quality.height
+    side, places = max(wide, high), np.linspace(-1, 1, 16)
+    heat = np.exp(-3.5 * (places[:, None] ** 2 + places**2))
+    windows = (
+        (0.2, 0.25, 0.55, 0.6, 0.46),
+        (0.35, 0.3, 0.7, 0.65, 0.31),
+        (0.6, 0.55, 0.95, 0.9, 0.16),
+        (0.0, 0.6, 0.2, 1.0, 0.07),
+    )
+    left, top = (wide - side) / 2, (high - side) / 2
+    return AttentionMap(
+        rows=16,
+        columns=16,
+        values=np.round(heat.ravel() / heat.max(), 4).tolist(),
+        box=(left, top, left + side, top + side),
+        windows=[
+            AttentionWindow(x0=int(a * wide), y0=int(b * high), x1=int(c * wide), y1=int(d * high), weight=weight)
+            for a, b, c, d, weight in windows
+        ],
+    )
 
 
 def _scores(known: bool, decision: float | None) -> Scores:

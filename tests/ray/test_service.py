@@ -209,7 +209,7 @@ def test_one_product_alone_can_be_asked(service, keys, tested):
 def test_evidence_can_be_drawn_and_certified(service, run, gallery, keys, tested):
     ask = {"files": _files(tested[0]), "headers": _bearer(keys.reader)}
     drawn = service.post("/v1/verdicts", params={"overlays": "true"}, **ask).json()
-    assert set(drawn["overlays"]) == {"residual", "matches"}
+    assert set(drawn["overlays"]) == {"residual", "matches", "attention"}
     answer = service.post("/v1/certificates", **ask)
     assert answer.status_code == 200, answer.text
     certificate = check_certificate(answer.content)

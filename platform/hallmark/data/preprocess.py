@@ -192,16 +192,31 @@ def input_frame(width: int, height: int, config: Preprocessing, box: Box | None 
     Raises:
         DataError: the box has no area inside the photograph.
     """
-    left, top, right, bottom = _region(width, height, box, config.margin)
-    x0, y0, x1, y1 = _content(right - left, bottom - top, config)
-    across, down = (right - left) / (x1 - x0), (bottom - top) / (y1 - y0)
-    frame = (
-        config.side_px * across / width,
-        (left - x0 * across) / width,
-        config.side_px * down / height,
-        (top - y0 * down) / height,
-    )
-    return np.array(frame, dtype=np.float32)
+    across, left, down, top = _placed(width, height, config, box)
+    return np.array((across / width, left / width, down / height, top / height), dtype=np.float32)
+
+
+def boxes_in_photograph(
+    boxes: np.ndarray, width: int, height: int, config: Preprocessing, box: Box | None = None
+) -> np.ndarray:
+    """Carry boxes from the network input to the photograph, through padding and cut.
+
+    Args:
+        boxes: (N, 4) x0, y0, x1, y1 as fractions of the network input.
+        width: px of the photograph.
+        height: px of the photograph.
+        config: the preprocessing that the photograph went through.
+        box: the box that it was cut by, or None.
+
+    Returns:
+        (N, 4) float64 x0, y0, x1, y1 in px of the photograph, not clipped to it: what was padding lies beside it.
+
+    Raises:
+        DataError: the box has no area inside the photograph.
+    """
+    across, left, down, top = _placed(width, height, config, box)
+    scale, offset = np.array([across, down] * 2), np.array([left, top] * 2)
+    return np.asarray(boxes, dtype=np.float64) * scale + offset
 
 
 def to_photograph(points: np.ndarray, frame: np.ndarray) -> np.ndarray:
@@ -231,6 +246,14 @@ def _region(width: int, height: int, box: Box | None, margin: float) -> Content:
         ceil(min(width, x1 + across)),
         ceil(min(height, y1 + down)),
     )
+
+
+def _placed(width: int, height: int, config: Preprocessing, box: Box | None) -> tuple[float, float, float, float]:
+    """The network input as the photograph sees it: its width and left end, its height and top end, px."""
+    left, top, right, bottom = _region(width, height, box, config.margin)
+    x0, y0, x1, y1 = _content(right - left, bottom - top, config)
+    across, down = (right - left) / (x1 - x0), (bottom - top) / (y1 - y0)
+    return config.side_px * across, left - x0 * across, config.side_px * down, top - y0 * down
 
 
 def _fill(width: int, height: int, config: Preprocessing) -> Fill:

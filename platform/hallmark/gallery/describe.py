@@ -19,9 +19,10 @@ from hallmark.data.preprocess import Box, Preprocessing, cut, fit, input_frame, 
 from hallmark.data.surface import contrast, decode_surface, encode_surface, find_keypoints
 from hallmark.data.tone import adjust
 from hallmark.errors import DecodeError, HallmarkError
-from hallmark.methods.base import Embedding
+from hallmark.gallery.attention import attention_map
+from hallmark.methods.base import Attended, Embedding
 from hallmark.training.bundle import Bundle
-from hallmark.types import Classified, Described, Details, Quality
+from hallmark.types import AttentionMap, Classified, Described, Details, Quality
 
 _THUMBNAIL_PX = 192
 _BLACK, _WHITE = 4 / 255, 251 / 255
@@ -60,6 +61,8 @@ class Embedded:
     stride: float
     class_logits: np.ndarray | None = None
     """(2P,) float32; None where the method does not classify."""
+    attended: Attended | None = None
+    """Of this photograph alone, B = 1; None where the network that classifies does not tell."""
 
 
 @dataclass(frozen=True)
@@ -130,24 +133,34 @@ class Describer:
         if not photographs:
             return []
         embedding = self._network([photograph.prepared for photograph in photographs])
-        class_logits = embedding.class_logits
+        telling = embedding
         if self._classifier is not None:
-            class_logits = self._classifier([photograph.classifier_input for photograph in photographs]).class_logits
+            telling = self._classifier([photograph.classifier_input for photograph in photographs])
         descriptors = embedding.descriptor.float().cpu().numpy()
         if self._reduction is not None:
             descriptors = [self._reduction(descriptor) for descriptor in descriptors]
         columns = (embedding.local, embedding.positions, embedding.weights)
-        logits = [None] * len(photographs) if class_logits is None else class_logits.float().cpu().numpy()
-        rows = zip(descriptors, *(column.float().cpu().numpy() for column in columns), logits, strict=True)
-        return [Embedded(*row, stride=embedding.stride, class_logits=told) for *row, told in rows]
+        none = [None] * len(photographs)
+        logits = none if telling.class_logits is None else telling.class_logits.float().cpu().numpy()
+        attended = none if telling.attended is None else _one_by_one(telling.attended)
+        seen = zip(descriptors, *(column.float().cpu().numpy() for column in columns), strict=True)
+        told = zip(logits, attended, strict=True)
+        return [Embedded(*row, embedding.stride, *said) for row, said in zip(seen, told, strict=True)]
 
     def detail(self, photograph: Photograph, embedded: Embedded) -> Described:
         """The second half of `describe`, of one photograph: its classes, what is kept of its cues and its surface."""
         logits, classified = embedded.class_logits, None
         if logits is not None:
             classified = Classified(self._products, logits.reshape(len(self._products), 2))
-        details = self._details(photograph, embedded)
-        return Described(photograph.image_id, embedded.descriptor, details, photograph.quality, classified)
+        details, attention = self._details(photograph, embedded), self._attention(photograph, embedded)
+        return Described(photograph.image_id, embedded.descriptor, details, photograph.quality, classified, attention)
+
+    def _attention(self, photograph: Photograph, embedded: Embedded) -> AttentionMap | None:
+        """As the network that classifies saw the photograph, which has a preprocessing of its own."""
+        if embedded.attended is None:
+            return None
+        config, quality = (self._classifier or self._network).preprocessing, photograph.quality
+        return attention_map(embedded.attended, quality.width, quality.height, config, photograph.box)
 
     def _details(self, photograph: Photograph, embedded: Embedded) -> Details:
         config, quality = self._input.preprocessing, photograph.quality
@@ -176,20 +189,27 @@ class _Network:
     """A bundle's method on a device, and photographs as it wants them."""
 
     def __init__(self, bundle: Bundle, device: torch.device | str):
-        self._config, self._device = bundle.input.preprocessing, torch.device(device)
+        self.preprocessing, self._device = bundle.input.preprocessing, torch.device(device)
         self._method = bundle.build_method(device)
         # The backbone keeps what its layers say until the end of a pass: one pass at a time.
         self._turn = Lock()
 
     def prepare(self, image: np.ndarray, box: Box | None, image_id: str) -> np.ndarray:
         """(side, side, 3) uint8 RGB of a decoded photograph."""
-        return _fitted(adjust(cut(image, box, self._config.margin), self._config.tone), self._config, image_id)
+        config = self.preprocessing
+        return _fitted(adjust(cut(image, box, config.margin), config.tone), config, image_id)
 
     def __call__(self, prepared: Sequence[np.ndarray]) -> Embedding:
         """One pass over a batch of prepared photographs."""
         images = torch.from_numpy(np.stack(prepared)).to(self._device)
         with self._turn, torch.inference_mode():
-            return self._method.embed(normalise(images, self._config))
+            return self._method.embed(normalise(images, self.preprocessing))
+
+
+def _one_by_one(attended: Attended) -> list[Attended]:
+    """Of a batch, by photograph, B = 1 each and off the device."""
+    columns = (attended.heat.cpu(), attended.windows.cpu(), attended.weights.cpu())
+    return [Attended(*row) for row in zip(*(column.split(1) for column in columns), strict=True)]
 
 
 def _fitted(toned: np.ndarray, config: Preprocessing, image_id: str) -> np.ndarray:

@@ -41,6 +41,18 @@ class LossTerms:
 
 
 @dataclass(frozen=True)
+class Attended:
+    """Where a method that classifies looked."""
+
+    heat: Tensor
+    """(B, h, w) float32 in [0, 1], over the network input: how much each place counts."""
+    windows: Tensor
+    """(B, K, 4) float32: x0, y0, x1, y1 as fractions of the network input."""
+    weights: Tensor
+    """(B, K) float32, sums to 1: what each window counts in the vote."""
+
+
+@dataclass(frozen=True)
 class Embedding:
     """What a method says of a batch of images. Positions: (x, y) as fractions of the network input.
 
@@ -59,6 +71,8 @@ class Embedding:
     """Distance of neighbouring tokens as a fraction of the input's width."""
     class_logits: Tensor | None = None
     """(B, 2P) float32 over class_index, as `Classification` has them; None where the method does not classify."""
+    attended: Attended | None = None
+    """None where the method does not tell."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +112,7 @@ def embedding_of(told: Classification) -> Embedding:
         weights=none(batch, 0),
         stride=1.0,
         class_logits=told.logits,
+        attended=told.attended,
     )
 
 

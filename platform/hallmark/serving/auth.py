@@ -37,7 +37,7 @@ class Detail(StrEnum):
     FULL = "full"
     """All of it."""
     SCORES = "scores"
-    """No matched cues, no residual map, no references."""
+    """No matched cues, no residual map, no attention, no references."""
     LABEL = "label"
     """The verdict, the product and the photograph's quality alone."""
 

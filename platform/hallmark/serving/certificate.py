@@ -194,7 +194,10 @@ def check_certificate(data: bytes | Mapping[str, Any], public_key: str | None = 
 
 
 def compared(verdict: Verdict) -> dict[str, Any]:
-    """What of a verdict must come out the same when it is recomputed: all but times and request ids."""
+    """What of a verdict must come out the same when it is recomputed: all but times and request ids.
+
+    Where a classifier looked is among it: the same photograph by the same bundle gives it again to the bit.
+    """
     return verdict.model_dump(mode="json", exclude=set(_PASSING))
 
 
@@ -207,6 +210,7 @@ class Pictures:
     """The nearest reference's thumbnail."""
     residual: bytes | None = None
     matches: bytes | None = None
+    attention: bytes | None = None
 
 
 def certificate_html(certificate: Certificate, pictures: Sequence[Pictures] = ()) -> str:
@@ -249,6 +253,7 @@ def _figures(pictures: Pictures) -> list[tuple[str, str, bool]]:
         (pictures.reference, "The nearest enrolled reference", False),
         (pictures.residual, "Where it differs from the genuine references", True),
         (pictures.matches, "Cues that match the nearest reference", True),
+        (pictures.attention, "Where the classifier looked, and what each window counts", True),
     )
     return [(_data_uri(data), caption, is_wide) for data, caption, is_wide in told if data]
 

@@ -26,7 +26,7 @@ def limited(answered: Answered, detail: Detail) -> Verdict:
     verdict = answered.verdict
     if detail == Detail.FULL:
         return verdict
-    withheld = {"cue_pairs": [], "residual_map": None, "references": []}
+    withheld = {"cue_pairs": [], "residual_map": None, "attention": None, "references": []}
     if detail == Detail.LABEL:
         reason = verdict.reason if answered.unusable else _GENERIC[verdict.verdict]
         withheld |= {"scores": None, "p_genuine": None, "timings_ms": {}, "reason": reason}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from hallmark.types import (
+    AttentionMap,
+    AttentionWindow,
     Authenticity,
     CuePair,
     NearestReference,
@@ -56,6 +58,16 @@ _VERDICT = Verdict(
     ],
     cue_pairs=[CuePair(query=(0.31, 0.42), reference=(0.30, 0.44), similarity=0.93)],
     residual_map=ResidualMap(rows=1, columns=2, values=[0.2, 1.4]),
+    attention=AttentionMap(
+        rows=2,
+        columns=2,
+        values=[0.1, 1.0, 0.2, 0.4],
+        box=(0, 0, 3024, 4032),
+        windows=[
+            AttentionWindow(x0=1512, y0=0, x1=3024, y1=2016, weight=0.6),
+            AttentionWindow(x0=756, y0=1008, x1=2268, y1=3024, weight=0.4),
+        ],
+    ),
     quality=Quality(width=3024, height=4032, sharpness=0.012, brightness=0.48, clipped=0.01),
     image_id=_IMAGE,
     bundle_id="3f2c9a0d41b7e865",

@@ -6,41 +6,35 @@ Colours are RGB. Points are (x, y) in px of the drawing, from the middle of its 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from hallmark.serving.drawing import (
+    CASING,
+    GAP_PX,
+    GROUND,
+    INK,
+    LEAST_PX,
+    LEAST_SHORT_PX,
+    LEAST_WIDTH,
+    LEGEND_PX,
+    MARK_COLOURS,
+    canvas_under,
+    font,
+    heat_scale,
+    png,
+    sized,
+    under_heat,
+)
 from hallmark.types import CuePair, ResidualMap
 
 MOST_PAIRS = 40
 """Matched cues drawn at most; more would hide the photograph."""
 
-_GROUND, _INK, _CASING = (23, 27, 33), (230, 233, 237), (12, 14, 17)
-_PAIR_COLOURS = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (213, 94, 0),
-    (204, 121, 167),
-    (120, 160, 255),
-    (235, 235, 235),
-)
-"""Of Okabe and Ito, less black, their dark blue made lighter: apart for colour-blind people, light on the ground."""
-
 _BOWS = (0.03, -0.03, 0.08, -0.08, 0.13, -0.13, 0.18)
 """How far a line bends, as a share of its length, in turn."""
-
-_LEAST_PX = 360
-"""Longest side that a small picture is enlarged to, so that marks on it can be told apart."""
-_LEAST_SHORT_PX = 24
-_LEAST_WIDTH = 300
-"""Width that the legend wants."""
-_LEGEND = 34
-_GAP = 8
-_OPAQUE = 0.8
 
 
 def residual_png(image: np.ndarray, residual: ResidualMap, longest_px: int = 1024) -> bytes:
@@ -58,19 +52,12 @@ def residual_png(image: np.ndarray, residual: ResidualMap, longest_px: int = 102
     Returns:
         A PNG file.
     """
-    picture = _sized(image, longest_px)
+    picture = sized(image, longest_px)
     height, width = picture.shape[:2]
     values = np.asarray(residual.values, np.float32).reshape(residual.rows, residual.columns)
     top = max(float(values.max()), 1.0)
     heat = np.clip(cv2.resize(np.sqrt(values / top), (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
-    colours = _heat_colours()[np.rint(255 * heat).astype(np.uint8)]
-    opacity = _opacity(heat)[..., None]
-    # A grey photograph under it: its own colours would pass for heat.
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
-    muted = picture + np.minimum(1.0, 2 * opacity) * (grey - picture)
-    drawn = np.rint(muted + opacity * (colours - muted)).astype(np.uint8)
-    canvas = _canvas(drawn)
-    return _encoded(_heat_legend(canvas, top))
+    return png(_heat_legend(canvas_under(under_heat(picture, heat)), top))
 
 
 def matches_png(image: np.ndarray, reference: np.ndarray, pairs: Sequence[CuePair], longest_px: int = 1024) -> bytes:
@@ -100,9 +87,9 @@ def matches_png(image: np.ndarray, reference: np.ndarray, pairs: Sequence[CuePai
         ]
         for pair in chosen
     ]
-    colours = [_PAIR_COLOURS[number % len(_PAIR_COLOURS)] for number in range(len(chosen))]
+    colours = [MARK_COLOURS[number % len(MARK_COLOURS)] for number in range(len(chosen))]
     for number in reversed(range(len(chosen))):  # the best on top
-        _line(canvas[:-_LEGEND], *ends[number], _BOWS[number % len(_BOWS)], colours[number])
+        _line(canvas[:-LEGEND_PX], *ends[number], _BOWS[number % len(_BOWS)], colours[number])
     for pair, colour in zip(reversed(ends), reversed(colours), strict=True):
         for end in pair:
             _dot(canvas, end, radius, colour)
@@ -112,46 +99,13 @@ def matches_png(image: np.ndarray, reference: np.ndarray, pairs: Sequence[CuePai
         for end in pair:
             _label(pen, drawing.size, end, radius, str(number))
     _match_legend(pen, drawing.size, len(chosen), len(pairs), is_beside)
-    return _encoded(np.asarray(drawing))
+    return png(np.asarray(drawing))
 
 
 def photograph_jpeg(image: np.ndarray, longest_px: int = 1024) -> bytes:
     """The photograph alone, at the size of the drawings, as a JPEG file."""
-    picture = cv2.cvtColor(_sized(image, longest_px), cv2.COLOR_RGB2BGR)
+    picture = cv2.cvtColor(sized(image, longest_px), cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
-
-
-def _sized(image: np.ndarray, longest_px: int) -> np.ndarray:
-    """The picture at drawing size: large ones shrunk, small ones enlarged, a sliver no thinner than it can be seen."""
-    height, width = image.shape[:2]
-    longest = max(height, width)
-    scale = min(longest_px, max(longest, min(_LEAST_PX, longest_px))) / longest
-    size = tuple(max(min(_LEAST_SHORT_PX, longest_px), round(side * scale)) for side in (width, height))
-    if size == (width, height):
-        return image
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-
-
-def _opacity(heat: np.ndarray) -> np.ndarray:
-    """How much of the photograph a heat in [0, 1] covers: little of it at the low end, never all."""
-    return _OPAQUE * np.clip((heat - 0.2) / 0.5, 0, 1)
-
-
-@cache
-def _heat_colours() -> np.ndarray:
-    """(256, 3) float32 RGB, lightness rising evenly from purple: darker ones would not show on a dark product."""
-    ramp = np.linspace(80, 255, 256).astype(np.uint8)[:, None]
-    return cv2.cvtColor(cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)[:, 0].astype(np.float32)
-
-
-def _canvas(picture: np.ndarray) -> np.ndarray:
-    """The picture in the middle of the ground, with room for the legend below."""
-    height, width = picture.shape[:2]
-    canvas = np.empty((height + _LEGEND, max(width, _LEAST_WIDTH), 3), np.uint8)
-    canvas[:] = _GROUND
-    left = (canvas.shape[1] - width) // 2
-    canvas[:height, left : left + width] = picture
-    return canvas
 
 
 def _heat_legend(canvas: np.ndarray, top: float) -> np.ndarray:
@@ -159,22 +113,18 @@ def _heat_legend(canvas: np.ndarray, top: float) -> np.ndarray:
     drawing = Image.fromarray(canvas)
     pen = ImageDraw.Draw(drawing)
     width, height = drawing.size
-    middle, left, length = height - _LEGEND // 2, 10, 90
-    pen.text((left, middle), "0", fill=_INK, font=_font(12), anchor="lm")
+    middle, left, length = height - LEGEND_PX // 2, 10, 90
+    pen.text((left, middle), "0", fill=INK, font=font(12), anchor="lm")
     left += 14
-    ramp = np.linspace(0, 1, length, dtype=np.float32)
-    # The scale as it looks over mid-grey, as it does in the drawing.
-    cover = _opacity(ramp)[:, None]
-    strip = np.rint(128 + cover * (_heat_colours()[np.rint(255 * ramp).astype(np.uint8)] - 128)).astype(np.uint8)
-    drawing.paste(Image.fromarray(np.tile(strip, (10, 1, 1))), (left, middle - 5))
+    drawing.paste(Image.fromarray(heat_scale(length, 10)), (left, middle - 5))
     left += length + 6
     number = f"{top:.3g}"
-    pen.text((left, middle), number, fill=_INK, font=_font(12), anchor="lm")
-    left += round(pen.textlength(number, _font(12))) + 14
+    pen.text((left, middle), number, fill=INK, font=font(12), anchor="lm")
+    left += round(pen.textlength(number, font(12))) + 14
     note = "differs from genuine references"
-    if left + pen.textlength(note, _font(12)) > width - 6:
+    if left + pen.textlength(note, font(12)) > width - 6:
         note = "differs from genuine"
-    pen.text((left, middle), note, fill=_INK, font=_font(12), anchor="lm")
+    pen.text((left, middle), note, fill=INK, font=font(12), anchor="lm")
     return np.asarray(drawing)
 
 
@@ -182,7 +132,7 @@ def _laid_out(image: np.ndarray, reference: np.ndarray, longest_px: int) -> tupl
     """Both pictures at drawing size, and whether they stand beside each other, or above where that shows much more."""
     beside, above = (_fitting(image, reference, longest_px, across) for across in (True, False))
     is_beside = beside[0][0] >= 0.75 * above[0][0]
-    least = min(_LEAST_SHORT_PX, longest_px)
+    least = min(LEAST_SHORT_PX, longest_px)
     scaled = []
     for picture, size in zip((image, reference), beside if is_beside else above, strict=True):
         width, height = (max(least, round(side)) for side in size)
@@ -196,9 +146,9 @@ def _fitting(
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """(width, height) of both, at one height beside each other or at one width above each other."""
     ours, theirs = (picture.shape[1] / picture.shape[0] for picture in (image, reference))
-    room = longest_px - _GAP
+    room = longest_px - GAP_PX
     # A small photograph stays small, near its own size.
-    own = max(max(image.shape[:2]), _LEAST_PX)
+    own = max(max(image.shape[:2]), LEAST_PX)
     if across:
         height = min(room / max(ours + theirs, 1.0), own / max(ours, 1.0))
         return (height * ours, height), (height * theirs, height)
@@ -209,11 +159,11 @@ def _fitting(
 def _joined(pictures: Sequence[np.ndarray], is_beside: bool) -> tuple[np.ndarray, list[tuple[int, int]]]:
     """Both pictures on one ground with room for the legend, and the top left corner (x, y) of each."""
     (h0, w0), (h1, w1) = (picture.shape[:2] for picture in pictures)
-    width, height = (w0 + _GAP + w1, max(h0, h1)) if is_beside else (max(w0, w1), h0 + _GAP + h1)
-    canvas = np.empty((height + _LEGEND, max(width, _LEAST_WIDTH), 3), np.uint8)
-    canvas[:] = _GROUND
+    width, height = (w0 + GAP_PX + w1, max(h0, h1)) if is_beside else (max(w0, w1), h0 + GAP_PX + h1)
+    canvas = np.empty((height + LEGEND_PX, max(width, LEAST_WIDTH), 3), np.uint8)
+    canvas[:] = GROUND
     left = (canvas.shape[1] - width) // 2
-    corners = [(left, 0), (left + w0 + _GAP, 0)] if is_beside else [(left, 0), (left, h0 + _GAP)]
+    corners = [(left, 0), (left + w0 + GAP_PX, 0)] if is_beside else [(left, 0), (left, h0 + GAP_PX)]
     for picture, (x, y) in zip(pictures, corners, strict=True):
         canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
     return canvas, corners
@@ -247,13 +197,13 @@ def _line(
     along = np.linspace(0, 1, 33)[:, None]
     path = (1 - along) ** 2 * start + 2 * along * (1 - along) * np.array(bend) + along**2 * end
     points = [np.rint(16 * path).astype(np.int32)]
-    cv2.polylines(canvas, points, False, _CASING, 3, cv2.LINE_AA, shift=4)
+    cv2.polylines(canvas, points, False, CASING, 3, cv2.LINE_AA, shift=4)
     cv2.polylines(canvas, points, False, colour, 1, cv2.LINE_AA, shift=4)
 
 
 def _dot(canvas: np.ndarray, centre: tuple[float, float], radius: int, colour: tuple[int, ...]) -> None:
     place = tuple(round(16 * value) for value in centre)
-    cv2.circle(canvas, place, 16 * (radius + 1), _CASING, cv2.FILLED, cv2.LINE_AA, shift=4)
+    cv2.circle(canvas, place, 16 * (radius + 1), CASING, cv2.FILLED, cv2.LINE_AA, shift=4)
     cv2.circle(canvas, place, 16 * radius, colour, cv2.FILLED, cv2.LINE_AA, shift=4)
 
 
@@ -261,27 +211,18 @@ def _label(
     pen: ImageDraw.ImageDraw, size: tuple[int, int], centre: tuple[float, float], radius: int, number: str
 ) -> None:
     """The number at the upper right of its dot, at the left of it where the drawing ends."""
-    font = _font(13)
-    wide = pen.textlength(number, font)
+    face = font(13)
+    wide = pen.textlength(number, face)
     x, y = centre[0] + radius + 2, max(centre[1] - radius, 8)
     if x + wide > size[0] - 2:
         x = centre[0] - radius - 2 - wide
-    pen.text((x, y), number, fill="white", font=font, anchor="lm", stroke_width=2, stroke_fill=_CASING)
+    pen.text((x, y), number, fill="white", font=face, anchor="lm", stroke_width=2, stroke_fill=CASING)
 
 
 def _match_legend(pen: ImageDraw.ImageDraw, size: tuple[int, int], drawn: int, found: int, is_beside: bool) -> None:
     said = f"{drawn} of {found} matched cues, best first" if drawn else "no matched cues"
-    middle = size[1] - _LEGEND // 2
+    middle = size[1] - LEGEND_PX // 2
     sides = "left: photograph, right: reference" if is_beside else "above: photograph, below: reference"
-    pen.text((10, middle), said, fill=_INK, font=_font(12), anchor="lm")
+    pen.text((10, middle), said, fill=INK, font=font(12), anchor="lm")
     if size[0] > 480:
-        pen.text((size[0] - 10, middle), sides, fill=_INK, font=_font(12), anchor="rm")
-
-
-@cache
-def _font(size_px: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size_px)
-
-
-def _encoded(canvas: np.ndarray) -> bytes:
-    return cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))[1].tobytes()
+        pen.text((size[0] - 10, middle), sides, fill=INK, font=font(12), anchor="rm")

@@ -18,6 +18,7 @@ from hallmark.data.preprocess import Box
 from hallmark.errors import HallmarkError
 from hallmark.gallery.describe import Describer, Embedded, Photograph
 from hallmark.gallery.store import Gallery, gallery_of, open_gallery, versions
+from hallmark.serving.attention_overlay import attention_png
 from hallmark.serving.following import Follower
 from hallmark.serving.overlays import matches_png, photograph_jpeg, residual_png
 from hallmark.serving.schema import BundleState, ProductsAnswer, ReferencesAnswer, VersionsAnswer
@@ -105,8 +106,8 @@ class Retriever:
         except HallmarkError as error:
             return Entry(file, "", self._source, None, b"", error)
         described = await self._described(photograph)
-        # Keypoints are found again on the stored surface; they need not travel.
-        described = replace(described, details=replace(described.details, keypoints=None))
+        # Keypoints are found again on the stored surface, and attention is said of queries: neither need travel.
+        described = replace(described, details=replace(described.details, keypoints=None), attention=None)
         return Entry(file, described.image_id, self._source, described, photograph.thumbnail, None)
 
     def overlays(self, data: bytes, verdict: Verdict) -> Overlays:
@@ -116,12 +117,14 @@ class Retriever:
         if verdict.references:
             gallery = self._gallery(verdict.gallery_version)
             reference = gallery.thumbnail(verdict.references[0].reference_id) or None
-        matches = residual = None
+        matches = residual = attention = None
         if verdict.residual_map is not None:
             residual = residual_png(image, verdict.residual_map)
         if reference is not None and verdict.cue_pairs:
             matches = matches_png(image, decode(reference), verdict.cue_pairs)
-        return Overlays(residual, matches, photograph_jpeg(image), reference)
+        if verdict.attention is not None:
+            attention = attention_png(image, verdict.attention)
+        return Overlays(residual, matches, photograph_jpeg(image), reference, attention)
 
     def references(self, listing: Listing) -> ReferencesAnswer:
         """A page of references."""

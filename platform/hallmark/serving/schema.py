@@ -58,6 +58,9 @@ class OverlayPictures(_Answer):
 
     residual: str | None = Field(description="where the photograph differs from the genuine references")
     matches: str | None = Field(description="the matched cues, beside the first reference")
+    attention: str | None = Field(
+        None, description="where a classifier looked: its heat and windows on the photograph, and each window by itself"
+    )
 
 
 class VerdictAnswer(Verdict):

@@ -107,6 +107,8 @@ class Overlays:
     """The photograph itself, made smaller; JPEG."""
     reference: bytes | None
     """Thumbnail of the first reference; JPEG."""
+    attention: bytes | None = None
+    """PNG."""
 
 
 @dataclass(frozen=True)

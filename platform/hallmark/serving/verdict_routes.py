@@ -198,12 +198,14 @@ def _note_verdicts(request: Request, services: Services, answered: Examined) -> 
 def _with_overlays(verdict: Verdict, overlays: Overlays | None) -> VerdictAnswer:
     told = OverlayPictures(residual=None, matches=None)
     if overlays is not None:
-        told = OverlayPictures(residual=_text(overlays.residual), matches=_text(overlays.matches))
+        told = OverlayPictures(
+            residual=_text(overlays.residual), matches=_text(overlays.matches), attention=_text(overlays.attention)
+        )
     return VerdictAnswer.model_construct(**dict(verdict), overlays=told)
 
 
 def _pictures(overlays: Overlays) -> Pictures:
-    return Pictures(overlays.photograph, overlays.reference or b"", overlays.residual or b"", overlays.matches or b"")
+    return Pictures(overlays.photograph, overlays.reference, overlays.residual, overlays.matches, overlays.attention)
 
 
 def _text(png: bytes | None) -> str | None:

@@ -97,6 +97,7 @@ def examine(
         references=_references(retrieved, evidence),
         cue_pairs=list(evidence.cue_pairs),
         residual_map=evidence.residual_map,
+        attention=query.attention,
         quality=query.quality,
         image_id=query.image_id,
         bundle_id=bundle_id,

@@ -118,6 +118,51 @@ def test_the_residual_map_is_laid_over_with_a_slider(visit: Any, ask: Any) -> No
     assert page.locator("canvas.heat").evaluate("one => [one.width, one.height]") == [32, 32]
 
 
+def test_where_a_classifier_looked_is_laid_over_the_photograph(visit: Any, ask: Any) -> None:
+    page = visit("ask")
+    with page.expect_response("**/v1/verdicts") as answered:
+        ask(page, "classified")
+    told = answered.value.json()
+    card = page.get_by_role("region", name="Where it looked")
+    card.scroll_into_view_if_needed()
+    photograph = card.locator(".overlaid img").bounding_box()
+    size, windows = told["quality"], told["attention"]["windows"]
+    assert card.locator(".window").count() == len(windows) == 4
+    for number, window in enumerate(windows):
+        box = card.locator(".window").nth(number).bounding_box()
+        assert box["x"] == pytest.approx(photograph["x"] + window["x0"] * photograph["width"] / size["width"], abs=1)
+        assert box["y"] == pytest.approx(photograph["y"] + window["y0"] * photograph["height"] / size["height"], abs=1)
+        across = (window["x1"] - window["x0"]) * photograph["width"] / size["width"]
+        assert box["width"] == pytest.approx(across, abs=1)
+    heat = card.locator("canvas.heat").bounding_box()
+    x0, _, x1, _ = told["attention"]["box"]
+    assert heat["width"] == pytest.approx((x1 - x0) * photograph["width"] / size["width"], abs=1)
+    card.get_by_label("Heat over photograph").focus()
+    page.keyboard.press("Home")
+    assert card.locator("canvas.heat").evaluate("one => one.style.opacity") == "0"
+
+
+def test_each_window_is_shown_by_itself_with_what_it_counts(visit: Any, ask: Any) -> None:
+    page = visit("ask")
+    ask(page, "classified")
+    crops = page.get_by_role("list", name="Windows by what they count").get_by_role("button")
+    assert [one.split() for one in crops.all_inner_texts()] == [
+        [number, share, "%"] for number, share in (("1", "46"), ("2", "31"), ("3", "16"), ("4", "7"))
+    ]
+    assert "Window 2, 31" in crops.nth(1).get_attribute("aria-label")
+    crops.nth(1).focus()
+    lit = page.locator(".window.lit .window-number").all_inner_texts()
+    assert lit == ["2"]
+    page.evaluate("document.activeElement.blur()")
+    assert page.locator(".window.lit, .window.faint").count() == 0
+
+
+def test_without_a_classifier_nothing_is_said_of_where_it_looked(visit: Any, ask: Any) -> None:
+    page = visit("ask")
+    ask(page, "genuine")
+    assert "Where it looked" not in page.locator(".answer h3").all_inner_texts()
+
+
 def test_nearest_references_are_shown_by_authenticity(visit: Any, ask: Any) -> None:
     page = visit("ask")
     ask(page, "genuine")

@@ -115,6 +115,7 @@ STATES = {
     "inconclusive": _asked("inconclusive"),
     "blurred": _asked("blurred"),
     "stranger": _asked("stranger"),
+    "classified": _asked("classified"),
     "item": _asked("genuine", "genuine-buckle", "stranger"),
     "scores-only": _limited("scores"),
     "label-only": _limited("label"),

@@ -70,7 +70,7 @@ class FakeGraph:
         self.asks.append(ask)
         self.seen += [await query.photograph.read() for query in queries]
         self.boxes += [query.box for query in queries]
-        overlays = Overlays(PNG, None, JPEG, JPEG) if ask.overlays else None
+        overlays = Overlays(PNG, None, JPEG, JPEG, attention=PNG) if ask.overlays else None
         one = Answered(verdict_with(request_id=ask.request_id), SOURCE, "c0ffee", {}, self.unusable, overlays)
         item = ItemVerdict.model_validate(examples.ITEM["item"]) if len(queries) > 1 else None
         return Examined((one,) * len(queries), item)

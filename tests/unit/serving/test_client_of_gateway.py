@@ -64,7 +64,7 @@ def test_certificates(ask, door, tmp_path):
     assert (told.issuer, told.boxes, told.product_asked) == ("desk", [(1.0, 2.0, 3.0, 4.0)], "bag")
     page = ask(lambda client: client.certificate_html(b"one"))
     assert page.startswith("<!doctype html>")
-    assert page.count("data:image/") == 3
+    assert page.count("data:image/") == 4
 
 
 def test_the_gallery(ask, door):

@@ -317,6 +317,20 @@ def test_every_bundle_has_stages_of_its_own_and_every_gallery_one_writer():
     assert deployment_name("Retriever", "default") == "Retriever"
 
 
+def test_where_a_classifier_looked_is_told_and_drawn(started, looking, tmp_path):
+    graph = Bundles([Served(Stages("mgfen", None, *map(Handle, started(looking, None)), Metrics()))])
+    (one,) = ask(graph, picture(10), overlays=True, single=True).photographs
+    (tmp_path / "10.png").write_bytes(picture(10))
+    (wanted,) = examine_files(looking.path, None, [tmp_path / "10.png"])
+    assert one.verdict.attention == wanted.attention
+    assert [(w.x0, w.y0, w.x1, w.y1, w.weight) for w in wanted.attention.windows] == [
+        (24, 24, 72, 72, 0.5),
+        (24, 48, 72, 72, 0.375),
+        (0, 0, 24, 24, 0.125),
+    ]
+    assert one.overlays.attention.startswith(b"\x89PNG")
+
+
 def test_a_bundle_that_classifies_answers_without_a_gallery(started, classifier, tmp_path):
     stages = started(classifier, None)
     graph = Bundles([Served(Stages("kag", None, *map(Handle, stages), Metrics()))])
@@ -332,6 +346,7 @@ def test_a_bundle_that_classifies_answers_without_a_gallery(started, classifier,
     assert [(one.verdict.gallery_version, one.gallery_content_id) for one in told.photographs] == [(0, "")] * 2
     (one,) = ask(graph, picture(10), overlays=True, single=True).photographs
     assert (one.overlays.residual, one.overlays.matches, one.overlays.reference) == (None, None, None)
+    assert (one.verdict.attention, one.overlays.attention) == (None, None)
     assert one.overlays.photograph.startswith(b"\xff\xd8\xff")
     (state,) = asyncio.run(graph.ready()).bundles
     assert (state.gallery_version, state.num_references) == (0, 0)

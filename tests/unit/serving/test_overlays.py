@@ -121,11 +121,11 @@ def test_wide_pictures_stand_above_each_other():
 
 
 def test_colours_are_apart_for_colour_blind_readers():
-    from hallmark.serving.overlays import _PAIR_COLOURS
+    from hallmark.serving.drawing import MARK_COLOURS
 
     # Viénot's projection for deuteranopes, on linear RGB.
     matrix = np.array([[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]])
-    seen = ((np.array(_PAIR_COLOURS) / 255) ** 2.2) @ matrix.T
+    seen = ((np.array(MARK_COLOURS) / 255) ** 2.2) @ matrix.T
     lab = cv2.cvtColor(np.clip(seen, 0, 1).astype(np.float32)[None] ** (1 / 2.2), cv2.COLOR_RGB2LAB)[0]
     apart = np.linalg.norm(lab[:, None] - lab[None], axis=2) + 1e3 * np.eye(len(lab))
     assert apart.min() > 12

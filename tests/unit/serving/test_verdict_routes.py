@@ -78,6 +78,7 @@ def test_overlays_come_in_base64_where_they_are_wanted(door, photograph):
     told = door.post(files=photograph, params={"overlays": "true"}).json()
     assert base64.b64decode(told["overlays"]["residual"]).startswith(b"\x89PNG")
     assert told["overlays"]["matches"] is None
+    assert base64.b64decode(told["overlays"]["attention"]).startswith(b"\x89PNG")
     assert "overlays" not in door.post(files=photograph, params={"overlays": "false"}).json()
     several = door.post(files=TWO, params={"overlays": "true"}).json()
     assert all(one["overlays"]["residual"] for one in several["photographs"])
@@ -96,7 +97,8 @@ def sent_with(door, detail: Detail, files, **request):
 def test_scores_without_evidence(door, photograph):
     told = sent_with(door, Detail.SCORES, photograph, params={"overlays": "true"}).json()
     assert (told["references"], told["cue_pairs"], told["residual_map"]) == ([], [], None)
-    assert told["overlays"] == {"residual": None, "matches": None}
+    assert told["attention"] is None
+    assert told["overlays"] == {"residual": None, "matches": None, "attention": None}
     assert told["scores"] == examples.VERDICT["scores"]
     assert door.graph.asks[0].overlays is False
 
@@ -104,7 +106,7 @@ def test_scores_without_evidence(door, photograph):
 def test_a_label_without_anything_that_teaches(door, photograph):
     told = sent_with(door, Detail.LABEL, photograph).json()
     Verdict.model_validate(told)
-    withheld = ("scores", "p_genuine", "residual_map")
+    withheld = ("scores", "p_genuine", "residual_map", "attention")
     assert all(told[name] is None for name in withheld)
     assert (told["references"], told["cue_pairs"], told["timings_ms"]) == ([], [], {})
     assert (told["verdict"], told["product"]) == ("genuine", "Neverfull")
@@ -147,7 +149,8 @@ def test_a_certificate_can_be_checked(issuing, photograph):
 def test_a_certificate_can_be_printed(issuing, photograph):
     answer = issuing.post("/v1/certificates", files=photograph, headers={"accept": "text/html,*/*;q=0.1"})
     assert answer.headers["content-type"].startswith("text/html")
-    assert "data:image/png" in answer.text
+    assert answer.text.count("data:image/png") == 2
+    assert "Where the classifier looked" in answer.text
     assert "unsafe-inline" in answer.headers["content-security-policy"]
     assert "script" not in answer.headers["content-security-policy"]
 

@@ -188,18 +188,7 @@ function sized(canvas, width, height) {
 export function residualMap(url, map, inDeviations) {
   const most = map.values.reduce((high, value) => Math.max(high, value), 0);
   const top = inDeviations ? Math.max(most, USUAL_DEVIATIONS) : most;
-  const canvas = make("canvas.heat", { aria: { hidden: "true" } });
-  paint(canvas, map, top);
-  const slider = freshId("opacity");
-  const output = make("output", { htmlFor: slider });
-  const range = make("input", { id: slider, type: "range", min: "0", max: "100", step: "5", value: "80" });
-  const cover = () => {
-    canvas.style.opacity = range.value / 100;
-    output.textContent = `${range.value} %`;
-    range.setAttribute("aria-valuetext", `${range.value} percent`);
-  };
-  range.addEventListener("input", cover);
-  cover();
+  const canvas = heatMap(map, top);
   const shown = make("div.lightbox", {}, make("div.overlaid", {}, picture(url, "The photograph asked about"), canvas));
   return make(
     "div.residual",
@@ -209,7 +198,7 @@ export function residualMap(url, map, inDeviations) {
       "div.residual-side",
       {},
       make("p", {}, sentence(map, most, inDeviations)),
-      make("div.slider", {}, make("label", { htmlFor: slider }, "Map over photograph"), range, output),
+      heatSlider(canvas, "Map over photograph", 80),
       make("div.scale", { aria: { hidden: "true" } }, make("span", {}, "0"), legend(), make("span", {}, number(top, inDeviations ? 0 : 2))),
       make("p.hint", {}, inDeviations ? "In standard deviations of genuine items." : "As plain differences: too few genuine items are enrolled to know what is usual."),
     ),
@@ -224,7 +213,28 @@ function sentence(map, most, inDeviations) {
   return `Bright is where it differs from the genuine references. Greatest: ${number(most, inDeviations ? 1 : 2)}, at ${across} across and ${down} down.`;
 }
 
-function paint(canvas, map, top) {
+/** A slider for how strongly a map covers its photograph, in percent. */
+export function heatSlider(canvas, said, percentage) {
+  const slider = freshId("opacity");
+  const output = make("output", { htmlFor: slider });
+  const range = make("input", { id: slider, type: "range", min: "0", max: "100", step: "5", value: String(percentage) });
+  const cover = () => {
+    canvas.style.opacity = range.value / 100;
+    output.textContent = `${range.value} %`;
+    range.setAttribute("aria-valuetext", `${range.value} percent`);
+  };
+  range.addEventListener("input", cover);
+  cover();
+  return make("div.slider", {}, make("label", { htmlFor: slider }, said), range, output);
+}
+
+/**
+ * A grid as heat, a px a cell, to be laid over a photograph.
+ * @param {{rows: number, columns: number, values: number[]}} map
+ * @param {number} top the value that is hottest
+ */
+export function heatMap(map, top) {
+  const canvas = make("canvas.heat", { aria: { hidden: "true" } });
   canvas.width = map.columns;
   canvas.height = map.rows;
   const brush = canvas.getContext("2d");
@@ -232,6 +242,7 @@ function paint(canvas, map, top) {
   const share = (value) => (top > 0 ? value / top : 0);
   map.values.forEach((value, place) => pixels.data.set([...heat(share(value)), Math.round(255 * (LEAST_COVER + (1 - LEAST_COVER) * share(value)))], 4 * place));
   brush.putImageData(pixels, 0, 0);
+  return canvas;
 }
 
 /** Dark to bright in even steps of lightness, so that it also reads without colour; (r, g, b) of a share 0..1. */

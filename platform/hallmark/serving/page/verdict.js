@@ -1,5 +1,6 @@
 // A verdict on the page: of one photograph, or of an item with a tab for each of its photographs.
 
+import { attentionView } from "./attention.js";
 import { freshId, icon, make } from "./elements.js";
 import { matchedCues, nearest, residualMap } from "./evidence.js";
 import { detail } from "./permit.js";
@@ -67,6 +68,7 @@ function body(verdict, url, askedProduct) {
     doing(verdict, askedProduct),
     cuesCard(verdict, url),
     residualCard(verdict, url),
+    attentionCard(verdict, url),
     photographCard(verdict, url),
     nearestCard(verdict),
     scoresCard(verdict),
@@ -109,9 +111,13 @@ function residualCard(verdict, url) {
   return verdict.residual_map ? card("Where it differs", residualMap(url, verdict.residual_map, typeof verdict.scores?.surface_agreement_z === "number")) : null;
 }
 
+function attentionCard(verdict, url) {
+  return verdict.attention && url ? card("Where it looked", attentionView(url, verdict.attention, verdict.quality)) : null;
+}
+
 function photographCard(verdict, url) {
-  // With the map beside it the photograph need not be shown again.
-  const shown = !verdict.residual_map && url ? make("div.lightbox.small", {}, picture(url, "The photograph asked about")) : null;
+  // With a map beside it the photograph need not be shown again.
+  const shown = !verdict.residual_map && !verdict.attention && url ? make("div.lightbox.small", {}, picture(url, "The photograph asked about")) : null;
   return card("Photograph", make("div.photograph", {}, shown, qualityFacts(verdict.quality)));
 }
 
