@@ -30,7 +30,8 @@ def settings(run) -> Callable[[Path], list[str]]:
 
     def make(out: Path, *more: str) -> list[str]:
         small = ["run.preset=tiny", "run.preprocessing.side_px=32", "run.optimiser.epochs=3", "run.validate_every=1"]
-        small += ["run.method.reduce=8", "run.scramble.degree=4", "resamples=100", "choice.top=1", "trainer=plain", "max_concurrent=1"]
+        small += ["run.method.reduce=8", "run.scramble.degree=4", "resamples=100"]
+        small += ["choice.top=1", "trainer=plain", "max_concurrent=1"]
         named = ["method=kag_mtln", f"run.manifest={run.manifest}", f"out={out}", f"space={ALPHAS}", *small, *more]
         return [part for one in named for part in ("--set", one)]
 

@@ -42,14 +42,14 @@ class LossTerms:
 
 @dataclass(frozen=True)
 class Attended:
-    """Where a method that classifies looked."""
+    """Where a method that classifies looked closely. Positions: x0, y0, x1, y1 as fractions of the network input."""
 
     heat: Tensor
-    """(B, h, w) float32 in [0, 1], over the network input: how much each place counts."""
+    """(B, h, w) float32 in [0, 1]: how much each place of the input is worth a close look."""
     windows: Tensor
-    """(B, K, 4) float32: x0, y0, x1, y1 as fractions of the network input."""
+    """(B, K, 4) float32 in [0, 1], x0 < x1 and y0 < y1: the parts looked at, the most worth first."""
     weights: Tensor
-    """(B, K) float32, sums to 1: what each window counts in the vote."""
+    """(B, K) float32, not negative, a row sums to 1: each window's share of the windows' vote."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +72,7 @@ class Embedding:
     class_logits: Tensor | None = None
     """(B, 2P) float32 over class_index, as `Classification` has them; None where the method does not classify."""
     attended: Attended | None = None
-    """None where the method does not tell."""
-
-
-@dataclass(frozen=True)
-class Attended:
-    """Where a method that classifies looked closely. Positions: x0, y0, x1, y1 as fractions of the network input."""
-
-    heat: Tensor
-    """(B, h, w) float32 in [0, 1]: how much each place of the input is worth a close look."""
-    windows: Tensor
-    """(B, K, 4) float32 in [0, 1], x0 < x1 and y0 < y1: the parts looked at, the most worth first."""
-    weights: Tensor
-    """(B, K) float32, not negative, a row sums to 1: each window's share of the windows' vote."""
+    """None where the method looks at the whole image alone."""
 
 
 @dataclass(frozen=True)

@@ -48,17 +48,17 @@ def test_stopped_and_gone_on_with_it_ends_as_one_that_was_not(run: Make) -> None
     assert weights(ended) == weights(whole)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
 def test_broken_off_it_goes_on_from_its_last_validation(run: Make) -> None:
     def kill(epoch: int, judged: dict[str, float]) -> bool:
         if epoch == 3:
-            raise Killed
+            raise KilledError
         return True
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train_plain(run("broken"), progress=False, goes_on=kill, resumes=True)
     asked: list[int] = []
     ended = train_plain(
@@ -95,5 +95,5 @@ def test_a_place_that_cannot_be_written_is_named(run: Make) -> None:
     made = run("full")
     Path(made.out).parent.mkdir(parents=True)
     (Path(made.out).parent / "checkpoints").write_text("")
-    with pytest.raises(OutputError, match="checkpoints.*cannot be written"):
+    with pytest.raises(OutputError, match=r"checkpoints.*cannot be written"):
         train_plain(made, progress=False, resumes=True)

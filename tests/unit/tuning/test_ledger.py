@@ -83,7 +83,7 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ["{", "[]", '{"event": "trained", "name": "unknown", "curve": []}', "\xff"])
 def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
     (tmp_path / "sweep.jsonl").write_bytes(b'{"event": "sweep", "identity": "a"}\n' + line.encode("latin-1") + b"\n")
-    with pytest.raises(DataError, match="sweep.jsonl: line 2 cannot be read"):
+    with pytest.raises(DataError, match=r"sweep\.jsonl: line 2 cannot be read"):
         Ledger(tmp_path, "a")
 
 

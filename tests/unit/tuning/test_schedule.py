@@ -142,7 +142,7 @@ def test_the_highest_mean_wins_and_of_equal_ones_the_default(trial: Callable[...
     assert winner(contenders(found, trained(0.5, 0.7, 0.6, 0.5, 0.6, 0.6))).candidate.is_default
     one_failed = [*trained(0.9), *trained(0.9, status=Status.FAILED), *trained(0.1, 0.1, 0.2, 0.2)]
     assert winner(contenders(found, one_failed)).candidate.is_default
-    with pytest.raises(SweepError, match="no candidate could be trained with every seed; .* c: gone"):
+    with pytest.raises(SweepError, match=r"no candidate could be trained with every seed; .* c: gone"):
         winner(contenders(found, trained(*[0.5] * 6, status=Status.FAILED)))
 
 

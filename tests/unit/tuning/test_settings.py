@@ -76,7 +76,7 @@ def test_rungs_follow_validations_and_end_with_the_run(settings: Make) -> None:
 
 
 def test_a_first_rung_beyond_the_end_is_refused(settings: Make) -> None:
-    with pytest.raises(ConfigError, match="wanted a rung below run.optimiser.epochs, 40"):
+    with pytest.raises(ConfigError, match=r"wanted a rung below run\.optimiser.epochs, 40"):
         check_space(settings(stopping={"rule": "asha", "first_epochs": 50}))
 
 

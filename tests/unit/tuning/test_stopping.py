@@ -95,9 +95,7 @@ RULE = validate(StoppingConfig, {"rule": "median", "first_epochs": 2, "least_tri
 def test_the_median_rule_against_plain_loops(seed: int, others: int, epoch: int) -> None:
     rng = np.random.default_rng(seed)
     own = [(e, float(rng.random())) for e in range(1, epoch + 1)]
-    curves = {
-        str(n): [(e, float(rng.random())) for e in range(1, int(rng.integers(1, 6)) + 1)] for n in range(others)
-    }
+    curves = {str(n): [(e, float(rng.random())) for e in range(1, int(rng.integers(1, 6)) + 1)] for n in range(others)}
     means = []
     for curve in curves.values():
         if curve[-1][0] >= epoch:
