@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
-from ray.util.state import list_actors, list_placement_groups
 
 from hallmark.training.bundle import open_bundle
 
@@ -39,14 +37,15 @@ def settings(run) -> Callable[[Path], list[str]]:
 
 
 @pytest.fixture(scope="module")
-def begin(cluster, root) -> Callable[..., subprocess.Popen]:
+def begin(cluster, root) -> Iterator[Callable[..., subprocess.Popen]]:
     """Start jobs/tune.py with such flags as a driver of the session's cluster; what it prints goes to a file."""
+    begun: list[subprocess.Popen] = []
 
     def start(flags: list[str], log: Path) -> subprocess.Popen:
         # A shell may start what runs in its background deaf to Ctrl-C.
         hears = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
         with log.open("wb") as file:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "jobs/tune.py", *flags],
                 cwd=root,
                 env=cluster.environment,
@@ -54,8 +53,13 @@ def begin(cluster, root) -> Callable[..., subprocess.Popen]:
                 stderr=subprocess.STDOUT,
                 preexec_fn=hears,
             )
+        begun.append(process)
+        return process
 
-    return start
+    yield start
+    for process in begun:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +82,7 @@ def ended(out: Path) -> list[str]:
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen | None = None) -> None:
-    until = time.monotonic() + 200
+    until = time.monotonic() + 400
     while not condition():
         assert time.monotonic() < until, "it did not come to that"
         assert process is None or process.poll() is None, "the sweep has ended before"
@@ -88,23 +92,31 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen | None = N
 def assert_nothing_remains(cluster) -> None:
     """Of Ray Tune and Ray Train, or of a sweep, no actor and no placement group."""
 
-    def actors() -> list[str]:
-        alive = list_actors(cluster.dashboard_url, filters=[("state", "=", "ALIVE")], limit=1000)
-        of_sweeps = ("Referee", "ImplicitFunc", "TrainController", "RayTrainWorker")
-        return [one.class_name for one in alive if any(name in one.class_name for name in of_sweeps)]
-
-    def groups() -> list[str]:
-        found = list_placement_groups(cluster.dashboard_url, limit=1000)
-        return [one.state for one in found if one.state != "REMOVED"]
-
-    wait_for(lambda: not actors() and not groups())
+    asked = subprocess.Popen(
+        [sys.executable, "-c", _ASK_THE_STATE, cluster.dashboard_url],
+        env=cluster.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    told, _ = asked.communicate(timeout=200)
+    assert told.splitlines()[-1] == "nothing", told
 
 
-@pytest.fixture
-def asks_the_state(cluster, monkeypatch) -> None:
-    for name, value in cluster.environment.items():
-        if name.startswith("RAY"):
-            monkeypatch.setenv(name, value)
+# In a process of its own: Ray reads once how it is to show who it is.
+_ASK_THE_STATE = """
+import sys, time
+
+OF_SWEEPS = ("Referee", "ImplicitFunc", "TrainController", "RayTrainWorker")
+for _ in range(60):
+    alive = list_actors(sys.argv[1], filters=[("state", "=", "ALIVE")], limit=1000)
+    actors = [one.class_name for one in alive if any(name in one.class_name for name in OF_SWEEPS)]
+    groups = [one.state for one in list_placement_groups(sys.argv[1], limit=1000) if one.state != "REMOVED"]
+    if not actors and not groups:
+        print("nothing")
+        break
+    print(actors, groups)
+    time.sleep(1)
+"""
 
 
 def test_a_sweep_leaves_a_report_and_a_winner(whole):
@@ -138,7 +150,6 @@ def test_started_again_a_whole_sweep_only_reports(whole, begin, settings, tmp_pa
     assert (whole / "sweep.jsonl").read_bytes() == before
 
 
-@pytest.mark.usefixtures("asks_the_state")
 def test_killed_and_interrupted_it_goes_on_and_ends_as_the_whole_one(whole, begin, settings, cluster, tmp_path):
     out, log = tmp_path / "out", tmp_path / "log"
     process = begin(settings(out), log)
@@ -164,7 +175,6 @@ def test_killed_and_interrupted_it_goes_on_and_ends_as_the_whole_one(whole, begi
     assert reports[0]["figures"] == reports[1]["figures"]
 
 
-@pytest.mark.usefixtures("asks_the_state")
 def test_workers_of_ray_train_stop_themselves_and_go_on(begin, settings, cluster, tmp_path):
     asha = ["trainer=ray", "stopping={rule: asha, first_epochs: 1, reduction: 3}"]
     out, log = tmp_path / "out", tmp_path / "log"
@@ -183,20 +193,20 @@ def test_workers_of_ray_train_stop_themselves_and_go_on(begin, settings, cluster
 
 def test_a_trial_that_fails_is_recorded_and_all_failing_is_a_clear_stop(begin, settings, tmp_path):
     out, log = tmp_path / "out", tmp_path / "log"
-    # Steps so large that the loss is not finite, for two of three trials and for the run as it is.
+    # Steps so large that the loss is not finite.
     steps = "space={optimiser.learning_rate: {choice: [1.0e+30, 1.0e-3, 1.0e+35]}}"
-    flags = settings(out, steps, "run.optimiser.learning_rate=1.0e+32", "run.optimiser.clip_norm=null")
-    flags += ["--set", "run.optimiser.warmup_steps=0"]
-    process = begin(flags, log)
+    process = begin(settings(out, steps, "run.optimiser.clip_norm=null", "run.optimiser.warmup_steps=0"), log)
     assert process.wait(timeout=400) == 0, log.read_text()
     trained = {event["name"]: event for event in events(out) if event["event"] == "trained"}
     assert [trained[name]["status"] for name in ("s000", "s001", "s002")] == ["failed", "finished", "failed"]
     assert "not finite" in trained["s000"]["reason"] or "gradient" in trained["s000"]["reason"]
     assert (out / "trials" / "s000" / "error.txt").is_file()
 
-    none = settings(tmp_path / "none", "space={optimiser.learning_rate: {choice: [1.0e+30, 1.0e+35]}}")
-    process = begin([*none, "--set", "run.optimiser.clip_norm=null", "--set", "run.optimiser.warmup_steps=0"], log)
+    none = ["space={optimiser.learning_rate: {choice: [1.0e+30, 1.0e+35]}}", "run.optimiser.learning_rate=1.0e+32"]
+    none += ["run.optimiser.clip_norm=null", "run.optimiser.warmup_steps=0"]
+    process = begin(settings(tmp_path / "none", *none), log)
     assert process.wait(timeout=300) == 2
+    assert "no forecast of time, since the run as it is diverges" in log.read_text()
     assert "error: all 2 trials failed; the first, s000: " in log.read_text()
 
 
@@ -205,9 +215,8 @@ def test_what_cannot_be_is_told_before_any_training(job, settings, tmp_path):
         flags = settings(tmp_path / "out", *overrides)
         told = job("tune", *flags[1::2])
         assert told.returncode == 2, told.stdout + told.stderr
-        assert not (tmp_path / "out" / "sweep.jsonl").exists() or "goes on" not in told.stdout
+        assert not (tmp_path / "out").exists()
         return told.stderr.splitlines()[-1]
 
     assert "run.workers" in refused("trainer=ray", "run.workers.num_workers=40")
     assert "method.losses.alpha: found 1.5" in refused("space={method.losses.alpha: {choice: [1.5]}}")
-    assert os.listdir(tmp_path) == []

@@ -16,7 +16,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from hallmark.data.manifest import rows_with
-from hallmark.errors import DataError, OutputError, ResourceError
+from hallmark.errors import DataError, DivergedError, HallmarkError, OutputError, ResourceError
 from hallmark.training.bundle import open_bundle
 from hallmark.training.epochs import plan_training
 from hallmark.training.run import RunConfig
@@ -133,7 +133,14 @@ def _begin(config: SweepConfig, run: RunConfig, ledger: Ledger, at_once: int, te
         tell(f"goes on: {len(ledger.trials)} trials begun, {over} of them ended")
         return
     measured = ray.remote(measured_epoch).options(**_options(_alone(config)))
-    tell(forecast(config, run, at_once, ray.get(measured.remote(run, config.device))).sentence)
+    try:
+        seconds = ray.get(measured.remote(run, config.device))
+    except DivergedError as error:
+        tell(f"{config.num_trials} trials; no forecast of time, since the run as it is diverges: {error.cause}")
+    except HallmarkError as error:  # Ray's wrapping of it would show the user a traceback
+        raise error.cause from None
+    else:
+        tell(forecast(config, run, at_once, seconds).sentence)
 
 
 def _alone(config: SweepConfig) -> dict[str, float]:
