@@ -105,6 +105,7 @@ def assert_nothing_remains(cluster) -> None:
 # In a process of its own: Ray reads once how it is to show who it is.
 _ASK_THE_STATE = """
 import sys, time
+from ray.util.state import list_actors, list_placement_groups
 
 OF_SWEEPS = ("Referee", "ImplicitFunc", "TrainController", "RayTrainWorker")
 for _ in range(60):
