@@ -74,7 +74,7 @@ def trained(recipe: Recipe, seed: int, out: Path, device: str) -> Bundle:
 def train_all(recipes: Sequence[Recipe], arguments: argparse.Namespace) -> None:
     """Train every recipe with every seed, some at once."""
     work = list(product(range(arguments.seeds), recipes))
-    with ProcessPoolExecutor(arguments.workers, multiprocessing.get_context("spawn"), _one_thread) as pool:
+    with ProcessPoolExecutor(arguments.workers, multiprocessing.get_context("spawn"), one_thread) as pool:
         running = [pool.submit(_train, recipe, seed, arguments.out, arguments.device) for seed, recipe in work]
         for one in tqdm(running, desc="trainings", ascii=True, mininterval=5):
             one.result()
@@ -84,7 +84,7 @@ def _train(recipe: Recipe, seed: int, out: Path, device: str) -> None:
     trained(recipe, seed, out, device)
 
 
-def _one_thread() -> None:
+def one_thread() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 
@@ -142,7 +142,12 @@ def spread(estimate: Estimate, sign: str = "") -> str:
 
 
 def drawn(
-    config: DrawConfig, shots: Sequence[Shot], folder: Path, workers: int, ratio: str = "6:1:3", like: Path | None = None
+    config: DrawConfig,
+    shots: Sequence[Shot],
+    folder: Path,
+    workers: int,
+    ratio: str = "6:1:3",
+    like: Path | None = None,
 ) -> Path:
     """Draw photographs and import them, unless that was done.
 
@@ -158,7 +163,7 @@ def drawn(
     if manifest.is_file():
         return manifest
     items = [list(group) for _, group in groupby(shots, key=lambda shot: shot.item_id)]
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _one_thread) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), one_thread) as pool:
         list(tqdm(pool.map(partial(_draw, config=config, folder=folder), items), total=len(items),
                   desc=f"drawing {folder.name}", ascii=True, mininterval=5))  # fmt: skip
     listed = folder / "photographs.csv"
