@@ -71,8 +71,10 @@ def printed(image: np.ndarray, foreground: np.ndarray, authenticity: Authenticit
             cv2.line(ink, start.tolist(), end.tolist(), 255, round(1.6 * fine))
     cover = cv2.resize(ink, (256, 256), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     cover = cv2.GaussianBlur(cover, (0, 0), 0.5)[..., None]
-    left, top = (int(round(value)) - 128 for value in middle)
-    left, top = (int(np.clip(value, 0, length - 256)) for value, length in zip((left, top), image.shape[1::-1]))
+    left, top = (round(value) - 128 for value in middle)
+    left, top = (
+        int(np.clip(value, 0, length - 256)) for value, length in zip((left, top), image.shape[1::-1], strict=False)
+    )
     shown = image.copy()
     part = shown[top : top + 256, left : left + 256].astype(np.float32)
     dark = np.where(part.mean() > 90, 0.35 * part, 0.4 * part + 130)
