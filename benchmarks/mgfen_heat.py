@@ -1,0 +1,223 @@
+"""How much of MGFEN's heat lies on the product: the full model against its baseline.
+
+HR is the share of a heat map's energy inside the product's mask, mean over the test photographs. The baseline, as MMAL
+has it, takes the mean over the last stage's channels for heat and leaves backgrounds as they are; the full model has
+the feature pyramid and replaced backgrounds. HR is told of the heat that windows are laid by and of Grad-CAM at the
+last stage, beside the mask's share of the area: what heat without any preference has. The drawn products are pictured
+from afar, since no ratio of 2 is possible where a product fills half the photograph.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import torch
+from mgfen_trainings import (
+    RESAMPLES,
+    Recipe,
+    accuracy,
+    answered,
+    figures,
+    imported,
+    one_thread,
+    parser_of,
+    spread,
+    tell,
+    train_all,
+    trained,
+)
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from hallmark.data.backgrounds import BackgroundConfig, BackgroundLibrary
+from hallmark.data.batches import to_images
+from hallmark.data.composite import CompositeConfig, replace_background
+from hallmark.data.decode import decode
+from hallmark.data.foreground import read_mask
+from hallmark.data.listing import read_bytes
+from hallmark.data.manifest import read_manifest
+from hallmark.data.preprocess import prepare
+from hallmark.data.synthetic import DrawConfig, Shot, draw_shot, plan
+from hallmark.evaluation.measures import Estimate
+from hallmark.evaluation.outcomes import Outcome, answers_of, photographs, photographs_to_judge
+from hallmark.evaluation.seed_bootstrap import SeedBootstrap
+from hallmark.methods.mgfen import MGFEN, shrunk
+from hallmark.training.bundle import Bundle
+
+RECIPES = {
+    "baseline": ("method.pyramid=null", "background=null"),
+    "pyramid alone": ("background=null",),
+    "backgrounds alone": ("method.pyramid=null",),
+    "full": (),
+}
+
+
+def manifest_of(arguments: argparse.Namespace) -> Path:
+    """The drawn set, its products pictured from afar."""
+    folder = arguments.out / "photographs"
+    manifest = folder / "manifest" / "manifest.parquet"
+    if manifest.is_file():
+        return manifest
+    config = DrawConfig(photographs=arguments.photographs, side_px=arguments.side_px, unrelated_share=0,
+                        difficulty=arguments.difficulty, products=arguments.products)  # fmt: skip
+    shots = plan(config)
+    with ProcessPoolExecutor(arguments.workers, multiprocessing.get_context("spawn"), one_thread) as pool:
+        draw = partial(_draw, config=config, folder=folder, share=arguments.product_share)
+        list(tqdm(pool.map(draw, shots, chunksize=8), total=len(shots), desc="drawing", ascii=True, mininterval=5))
+    listed = folder / "photographs.csv"
+    with listed.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["uri", "product", "part", "authenticity", "item_id", "mask_uri"])
+        for shot in shots:
+            writer.writerow((shot.file, shot.product, shot.part, shot.authenticity, shot.item_id, shot.mask_file))
+    return imported(listed, manifest.parent, "6:1:3")
+
+
+def _draw(shot: Shot, config: DrawConfig, folder: Path, share: float) -> None:
+    """A shot shrunk to a share of the side and laid somewhere on a drawn surface, whatever its label."""
+    if (folder / shot.file).is_file():
+        return
+    made = draw_shot(shot, config)
+    rng = np.random.default_rng([shot.seed, 11])
+    side = config.side_px
+    scale = share * side / max(made.image.shape[:2])
+    width, height = (round(length * scale) for length in made.image.shape[1::-1])
+    left, top = rng.integers(side - width + 1), rng.integers(side - height + 1)
+    canvas, probability = np.zeros((side, side, 3), np.uint8), np.zeros((side, side), np.float32)
+    place = slice(top, top + height), slice(left, left + width)
+    canvas[place] = cv2.resize(made.image, (width, height), interpolation=cv2.INTER_AREA)
+    covered = cv2.resize(made.foreground_mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    probability[place] = covered
+    below = BackgroundLibrary(BackgroundConfig(drawn=True, own_share=0)).draw(rng, side, side)
+    image = replace_background(canvas, probability, below, CompositeConfig(feather_px=0.7))
+    mask = (probability > 0.5).astype(np.uint8) * 255
+    for name, picture in ((shot.mask_file, mask), (shot.file, image[..., ::-1])):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".draft-{path.name}")
+        cv2.imwrite(str(draft), picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
+        draft.replace(path)
+
+
+def heat_shares(bundle: Bundle, table: pa.Table, device: str) -> dict[str, np.ndarray]:
+    """Of each test photograph, (N,): the share of heat, and of Grad-CAM, inside the mask, and the mask's of the area.
+
+    Padding counts as outside. A map that is zero everywhere has the share of the area.
+    """
+    asked = photographs_to_judge(table, bundle.run.manifest)
+    method = bundle.build_method(device)
+    masks = torch.stack([_mask(row, bundle) for row in asked.select(["mask_uri", "box"]).to_pylist()])
+    heats, cams = [], []
+    for batch in photographs(bundle.run, asked):
+        images = to_images(batch, bundle.run.preprocessing, device)
+        with torch.inference_mode():
+            heats.append(method.classify(images).attended.heat.cpu())
+        cams.append(_grad_cam(method, images).cpu())
+    found = {"heat": _inside(torch.cat(heats), masks), "Grad-CAM": _inside(torch.cat(cams), masks)}
+    return {**found, "area": masks.mean(dim=(1, 2)).numpy()}
+
+
+def _mask(row: dict, bundle: Bundle) -> torch.Tensor:
+    """(S, S) float 0 or 1, in the network's frame."""
+    mask = np.repeat(read_mask(row["mask_uri"])[..., None], 3, axis=2)
+    plain = bundle.run.preprocessing.model_copy(update={"tone": type(bundle.run.preprocessing.tone)()})
+    square = prepare(mask, plain, row["box"]).pixels
+    ones = prepare(np.full_like(mask, 255), plain, row["box"]).pixels
+    return torch.from_numpy(((square > 127) & (ones > 200))[..., 0].astype(np.float32))
+
+
+def _inside(heat: torch.Tensor, masks: torch.Tensor) -> np.ndarray:
+    spread_out = F.interpolate(heat[:, None].float(), size=masks.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+    total = spread_out.sum(dim=(1, 2))
+    share = (spread_out * masks).sum(dim=(1, 2)) / total.clamp_min(1e-12)
+    return torch.where(total > 0, share, masks.mean(dim=(1, 2))).numpy()
+
+
+def _grad_cam(method: MGFEN, images: torch.Tensor) -> torch.Tensor:
+    """(B, h, w) of the global branch: the last stage, its channels weighted by the likeliest class's mean gradient."""
+    with torch.no_grad():
+        last = method.backbone(shrunk(images, method.config.global_px))[-1]
+    last = last.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = method.head(last.mean(dim=(2, 3)))[0]
+        (gradient,) = torch.autograd.grad(logits.max(dim=1).values.sum(), last)
+    return F.relu((gradient.mean(dim=(2, 3), keepdim=True) * last.detach()).sum(dim=1))
+
+
+def kept_shares(recipe: Recipe, arguments: argparse.Namespace) -> dict[str, np.ndarray]:
+    """(S, N) by name; kept beside the bundles."""
+    rows = []
+    for seed in range(arguments.seeds):
+        bundle = trained(recipe, seed, arguments.out, arguments.device)
+        file = bundle.path.parent / "heat.npz"
+        if not file.is_file():
+            np.savez(file, **heat_shares(bundle, read_manifest(recipe.manifest), arguments.device))
+        with np.load(file) as stored:
+            rows.append(dict(stored))
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _estimate(outcomes: Sequence[Outcome], top: np.ndarray, bottom: np.ndarray | None = None) -> Estimate:
+    """A mean over (S, N), or the ratio of two, with its interval over items and seeds."""
+    answers = answers_of(outcomes)
+    bootstrap = SeedBootstrap(answers.items, answers.truth % 2, len(outcomes), 0, RESAMPLES)
+
+    def statistic(weights: np.ndarray) -> float:
+        below = weights.sum() if bottom is None else (weights * bottom).sum()
+        return float((weights * top).sum() / below)
+
+    return bootstrap.estimate(statistic)
+
+
+def main() -> None:
+    arguments = _arguments()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    manifest = manifest_of(arguments)
+    common = (f"optimiser.epochs={arguments.epochs}", *arguments.set)
+    chosen = [Recipe(name, manifest, (*laid, *common)) for name, laid in RECIPES.items() if name in arguments.recipes]
+    train_all(chosen, arguments)
+    told, shares, outcomes = {}, {}, {}
+    print(f"{'recipe':>18} {'HR of heat':>24} {'HR of Grad-CAM':>24} {'area':>6}  accuracy")
+    for recipe in chosen:
+        outcomes[recipe.name] = given = answered(recipe, manifest, arguments)
+        shares[recipe.name] = own = kept_shares(recipe, arguments)
+        heat, cam = (_estimate(given, own[name]) for name in ("heat", "Grad-CAM"))
+        cell, right = accuracy(given)
+        print(f"{recipe.name:>18} {spread(heat):>24} {spread(cam):>24} {own['area'].mean():>6.3f}  {cell}")
+        told[recipe.name] = {"heat": figures(heat), "cam": figures(cam), "area": float(own["area"].mean()),
+                             "accuracy": right}  # fmt: skip
+    ratios = {}
+    for name in ("heat", "Grad-CAM"):
+        ratio = _estimate(outcomes["full"], shares["full"][name], shares["baseline"][name])
+        print(f"HR of {name}, full over baseline: {spread(ratio)}; wanted at least 2")
+        ratios[name], told[f"ratio of {name}"] = ratio.value, figures(ratio)
+    tell("mgfen_heat", ratios, told)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = parser_of(__doc__, "runs/mgfen_heat", 30)
+    parser.add_argument("--photographs", type=int, default=240, help="(default: %(default)s)")
+    parser.add_argument("--products", type=int, default=2, help="(default: %(default)s)")
+    parser.add_argument("--difficulty", type=float, default=0.1, help="(default: %(default)s)")
+    parser.add_argument("--side-px", type=int, default=256, help="of a photograph (default: %(default)s)")
+    parser.add_argument(
+        "--product-share", type=float, default=0.5, help="side of the drawn shot, of the photograph's; its product "
+        "covers about half of that shot (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--recipes", nargs="+", choices=list(RECIPES), default=["baseline", "full"], help="(default: %(default)s)"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""What windows of the photograph's own pixels are worth to MGFEN, against windows of the 448 px image.
+
+Drawn photographs of 1024 px. Every product carries a row of micro-print marks, 6 px wide: crosses that stand upright
+on the genuine product and lie diagonally on the counterfeit, in the same ink. Nothing else tells them apart. Two
+recipes, alike but for `windows.native`, are trained with the same seeds and compared answer by answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mgfen_trainings import (
+    Recipe,
+    accuracy,
+    answered,
+    bootstrap_of,
+    figures,
+    imported,
+    one_thread,
+    parser_of,
+    spread,
+    tell,
+    train_all,
+)
+from tqdm import tqdm
+
+from hallmark.data.drawing import camera
+from hallmark.data.synthetic import DrawConfig, Shot, draw_shot, plan
+from hallmark.evaluation.outcomes import answers_of
+from hallmark.evaluation.paired_difference import paired_difference
+from hallmark.types import Authenticity
+
+SIDE_PX = 1024
+_STROKES = {
+    Authenticity.GENUINE: (((0, -1), (0, 1)), ((-1, 0), (1, 0))),
+    Authenticity.COUNTERFEIT: (((-0.75, -0.75), (0.75, 0.75)), ((-0.75, 0.75), (0.75, -0.75))),
+}
+"""Ends of a mark's strokes, in half widths: arms of the diagonal cross reach as far, to a tenth, as the mark is wide."""
+
+
+def printed(image: np.ndarray, foreground: np.ndarray, authenticity: Authenticity, seed: int, width_px: float):
+    """The photograph with a row of micro-print on the product, and where the marks lie.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, not yet encoded.
+        foreground: (H, W) bool.
+        seed: of the row's place, a few px either way.
+        width_px: of a mark.
+
+    Returns:
+        (H, W, 3) uint8, and (H, W) bool.
+    """
+    rng = np.random.default_rng([seed, 7])
+    rows, columns = np.nonzero(foreground)
+    middle = np.array([columns.mean(), rows.mean()]) + rng.uniform(-12, 12, 2)
+    fine = 8
+    ink = np.zeros((256 * fine, 256 * fine), np.uint8)
+    for place in np.ndindex(3, 12):
+        # A patch of marks a little more than their own width apart.
+        at = 128 + (np.array(place[::-1]) - (5.5, 1.0)) * 2.2 * width_px + rng.uniform(-0.5, 0.5, 2)
+        for ends in _STROKES[authenticity]:
+            start, end = (np.rint((at + np.array(end) * width_px / 2) * fine).astype(int) for end in ends)
+            cv2.line(ink, start.tolist(), end.tolist(), 255, round(1.6 * fine))
+    cover = cv2.resize(ink, (256, 256), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    cover = cv2.GaussianBlur(cover, (0, 0), 0.5)[..., None]
+    left, top = (round(value) - 128 for value in middle)
+    left, top = (
+        int(np.clip(value, 0, length - 256)) for value, length in zip((left, top), image.shape[1::-1], strict=False)
+    )
+    shown = image.copy()
+    part = shown[top : top + 256, left : left + 256].astype(np.float32)
+    dark = np.where(part.mean() > 90, 0.35 * part, 0.4 * part + 130)
+    shown[top : top + 256, left : left + 256] = np.rint(part + 0.85 * cover * (dark - part)).astype(np.uint8)
+    mask = np.zeros(image.shape[:2], bool)
+    mask[top : top + 256, left : left + 256] = cover[..., 0] > 0.25
+    return shown, mask
+
+
+def photographs(arguments: argparse.Namespace) -> Path:
+    """The manifest of the set."""
+    folder = arguments.out / "photographs"
+    manifest = folder / "manifest" / "manifest.parquet"
+    if manifest.is_file():
+        return manifest
+    config = DrawConfig(photographs=2 * arguments.photographs, side_px=SIDE_PX, products=1, parts=(arguments.part,),
+                        shots_per_item=1, unrelated_share=0)  # fmt: skip
+    genuine = [shot for shot in plan(config) if shot.authenticity is Authenticity.GENUINE]
+    shots = [_made(shot, number) for number, shot in enumerate(genuine)]
+    with ProcessPoolExecutor(arguments.workers, multiprocessing.get_context("spawn"), one_thread) as pool:
+        draw = partial(_draw, config=config, folder=folder, width_px=arguments.width_px)
+        widths = list(tqdm(pool.map(draw, genuine, shots), total=len(shots), desc="drawing", ascii=True, mininterval=5))
+    print(f"marks: {np.mean([width for width in widths if width]):.1f} px wide on average, by their masks")
+    listed = folder / "photographs.csv"
+    with listed.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["uri", "product", "part", "authenticity", "item_id", "mask_uri", "edit_mask_uri"])
+        for shot in shots:
+            row = (shot.file, shot.product, shot.part, shot.authenticity, shot.item_id, shot.mask_file)
+            writer.writerow((*row, shot.edit_mask_file or ""))
+    return imported(listed, manifest.parent, "5:1:4")
+
+
+def _made(shot: Shot, number: int) -> Shot:
+    """Every other genuine item becomes a counterfeit: it is drawn as it was, but for its marks."""
+    kind = Authenticity.COUNTERFEIT if number % 2 else Authenticity.GENUINE
+    name = shot.file.replace("/genuine/", f"/{kind}/")
+    return replace(shot, authenticity=kind, file=name, item_id=shot.item_id.replace("genuine", str(kind)))
+
+
+def _draw(genuine: Shot, shot: Shot, config: DrawConfig, folder: Path, width_px: float) -> float | None:
+    """Returns how wide its marks are, px."""
+    if (folder / shot.file).is_file():
+        return None
+    made = draw_shot(genuine, config)
+    image, marks = printed(made.image, made.foreground_mask, shot.authenticity, shot.seed, width_px)
+    for name, mask in ((shot.mask_file, made.foreground_mask), (shot.edit_mask_file, marks)):
+        if name is not None:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(folder / name), mask.astype(np.uint8) * 255)
+    place = folder / shot.file
+    place.parent.mkdir(parents=True, exist_ok=True)
+    device = next(device for device in camera.DEVICES if device.name == shot.device_id)
+    draft = place.with_suffix(".part")
+    draft.write_bytes(camera.encoded(image, device, shot.seed))
+    draft.replace(place)
+    _, _, boxes, _ = cv2.connectedComponentsWithStats(marks.astype(np.uint8))
+    return float(np.median(boxes[1:, cv2.CC_STAT_WIDTH]))
+
+
+def recipes(manifest: Path, arguments: argparse.Namespace) -> list[Recipe]:
+    """Alike but for where windows are cut from; the first is the base."""
+    common = (
+        f"optimiser.epochs={arguments.epochs}",
+        f"preprocessing.side_px={SIDE_PX}",
+        f"method.global_px={arguments.global_px}",
+        f"method.windows.crop_px={arguments.crop_px}",
+        f"method.windows.count={arguments.count}",
+        "method.windows.sides=[0.2143]",
+        "background=null",
+        "augmentation={rotation_deg: 2.0, shift: 0.02, scale: 0.03, perspective: 0.01, blur_px: 0.0}",
+        "sampling={batch_size: 8, showings: 1}",
+        "validate_every=5",
+        *arguments.set,
+    )
+    return [Recipe(name, manifest, (*common, f"method.windows.native={native}"))
+            for name, native in (("448 px image", "false"), ("native", "true"))]  # fmt: skip
+
+
+def main() -> None:
+    arguments = _arguments()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    manifest = photographs(arguments)
+    chosen = recipes(manifest, arguments)
+    train_all(chosen, arguments)
+    base, native = (answered(recipe, manifest, arguments) for recipe in chosen)
+    told = {}
+    print(f"{'windows of':>14}  accuracy k/n [95 %] (seeds)")
+    for recipe, outcomes in zip(chosen, (base, native), strict=True):
+        cell, told[recipe.name] = accuracy(outcomes)
+        print(f"{recipe.name:>14}  {cell}")
+    of_base, of_native = answers_of(base), answers_of(native)
+    difference = paired_difference(of_native, of_base, bootstrap_of(of_base))
+    gain = difference.accuracy
+    print(f"native less 448 px image: {spread(gain, '+')}, won {difference.won}, lost {difference.lost}, "
+          f"p {'-' if difference.p_value is None else format(difference.p_value, '.2g')} (McNemar)")  # fmt: skip
+    told["difference"] = {**figures(gain), "won": difference.won, "lost": difference.lost, "p": difference.p_value}
+    tell("mgfen_native", {"native less global": gain.value}, told)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = parser_of(__doc__, "runs/mgfen_native", 30)
+    parser.add_argument("--photographs", type=int, default=160, help="half of them counterfeit (default: %(default)s)")
+    parser.add_argument("--width-px", type=float, default=6.0, help="of a mark (default: %(default)s)")
+    parser.add_argument("--part", default="woven_label", help="the product drawn (default: %(default)s)")
+    parser.add_argument("--global-px", type=int, default=448, help="of the global branch (default: %(default)s)")
+    parser.add_argument("--crop-px", type=int, default=224, help="of a window (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=2, help="windows a photograph (default: %(default)s)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
