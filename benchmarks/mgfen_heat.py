@@ -41,9 +41,7 @@ from tqdm import tqdm
 from hallmark.data.backgrounds import BackgroundConfig, BackgroundLibrary
 from hallmark.data.batches import to_images
 from hallmark.data.composite import CompositeConfig, replace_background
-from hallmark.data.decode import decode
 from hallmark.data.foreground import read_mask
-from hallmark.data.listing import read_bytes
 from hallmark.data.manifest import read_manifest
 from hallmark.data.preprocess import prepare
 from hallmark.data.synthetic import DrawConfig, Shot, draw_shot, plan
