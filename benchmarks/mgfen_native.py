@@ -43,7 +43,7 @@ _STROKES = {
     Authenticity.GENUINE: (((0, -1), (0, 1)), ((-1, 0), (1, 0))),
     Authenticity.COUNTERFEIT: (((-0.75, -0.75), (0.75, 0.75)), ((-0.75, 0.75), (0.75, -0.75))),
 }
-"""Ends of a mark's strokes, in half widths: arms of the diagonal cross reach as far, to a tenth, as the mark is wide."""
+"""Ends of a mark's strokes, in half widths: arms of the diagonal cross reach as far as the mark is wide."""
 
 
 def printed(image: np.ndarray, foreground: np.ndarray, authenticity: Authenticity, seed: int, width_px: float):
