@@ -27,9 +27,8 @@ from hallmark.data.sampling import BatchSampler, SamplingConfig, ShuffleConfig, 
 from hallmark.methods.base import Gather, LossTerms, Method, alone
 from hallmark.methods.fod import FoD, FoDConfig
 from hallmark.methods.kag_mtln import KAGMTLN, KAGMTLNConfig
-from hallmark.methods.mgfen import MGFEN, MGFENConfig
 from hallmark.training.loop import OptimiserConfig, build_optimiser, gather_rows, train_step
-from hallmark.types import Backdrop, Batch
+from hallmark.types import Batch
 
 STEPS = 20
 SIDE_PX = 64
@@ -53,11 +52,9 @@ CASES = [
     Case(mining="hardest"),
     Case(start=0.5),
     Case(method="kag_mtln"),
-    Case(method="mgfen"),
     Case(gathers=False),
     Case(mining="hardest", gathers=False),
     Case(method="kag_mtln", gathers=False),
-    Case(method="mgfen", gathers=False),
 ]
 
 
@@ -79,15 +76,6 @@ def method_of(case: Case) -> Method:
     if case.method == "kag_mtln":
         config = {"backbone": BACKBONE, "reduce": 8, "hidden": 16, "dropout": 0.0}
         return KAGMTLN(validate(KAGMTLNConfig, config, "tiny"), len(PRODUCTS))
-    if case.method == "mgfen":
-        config = {
-            "backbone": BACKBONE | {"stage": None},
-            "global_px": 48,
-            "pyramid": {"channels": 8},
-            "windows": {"crop_px": 32, "count": 2},
-            "losses": {"consistency": 0.5},
-        }
-        return MGFEN(validate(MGFENConfig, config, "tiny"), len(PRODUCTS))
     config = {
         "backbone": BACKBONE,
         "aggregation": {"clusters": 3, "cluster_dim": 8, "token_dim": 8, "hidden": 16, "dropout": 0.0},
@@ -132,12 +120,6 @@ def batches(case: Case, rank: int, num_workers: int) -> list[Batch]:
             "scrambled": scrambled,
             "class_index": np.where(scrambled, -1, labels.class_index),
         }
-    elif case.method == "mgfen":
-        labels = label(table, PRODUCTS, "class")
-        sampler = ShuffleSampler(labels, ShuffleConfig(batch_size=12, showings=7), seed=3)
-        # Neighbours stand for one photograph on two backgrounds: unequally many pairs for the two workers.
-        backdrop = np.where(np.arange(len(labels.class_index)) % 3 == 0, Backdrop.REPLACED, Backdrop.KEPT)
-        columns = vars(labels) | {"backdrop": backdrop.astype(np.int64)}
     else:
         labels = label(table, PRODUCTS, "source")
         config = SamplingConfig(products=2, genuine=4, counterfeit=4, steps_per_epoch=STEPS)
@@ -299,7 +281,7 @@ def test_two_processes_measure_as_one(shared: dict[Any, Any]) -> None:
             assert mine[name] == pytest.approx(its[name], rel=1e-4)
 
 
-@pytest.mark.parametrize("case", [Case(), Case(method="kag_mtln"), Case(method="mgfen")])
+@pytest.mark.parametrize("case", [Case(), Case(method="kag_mtln")])
 def test_one_process_learns(case: Case) -> None:
     """Parity of curves that stand still would show nothing."""
     still, curves = train(case, learning_rate=1e-12), train_alone(case)
