@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -87,9 +88,9 @@ def test_the_weights_of_the_best_epoch_are_written(
 ) -> None:
     seen: list[dict[str, torch.Tensor]] = []
 
-    def judge(_validation: object, method: FoD) -> dict[str, float]:
+    def judge(_validation: object, method: FoD) -> SimpleNamespace:
         seen.append({name: weight.clone() for name, weight in method.state_dict().items()})
-        return {"separation": separations[len(seen) - 1]}
+        return SimpleNamespace(figures={"separation": separations[len(seen) - 1]})
 
     monkeypatch.setattr(epochs.Validation, "judge", judge)
     bundle = train_plain(settings(tmp_path / "bundle"), progress=False)
