@@ -33,6 +33,8 @@ class LossTerms:
     features: Tensor | None = None
     """This worker's features as the losses used them, (B, N, C) tokens or a (B, C, h, w) map; the gradient of any term
     can be asked for here."""
+    aside: frozenset[str] = frozenset()
+    """Terms that teach by another way than these features, and have no gradient there."""
 
     @property
     def total(self) -> Tensor:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from hallmark.config import Config
 from hallmark.losses.background_consistency import background_consistency_loss
 from hallmark.losses.class_entropy import class_accuracy, class_entropy_loss
+from hallmark.losses.heat_activation import class_activation, heat_activation_loss
 from hallmark.losses.window_entropy import vote, vote_loss, window_entropy_loss
 from hallmark.methods.base import (
     Attended,
@@ -37,10 +38,18 @@ _COLD = 1e-6
 
 
 class MGFENLosses(Config):
-    """L = L_global + local·L_local + vote·L_vote + consistency·L_consistency (section 3.4 has the first two)."""
+    """L = L_global + local·L_local + vote·L_vote + activation·L_activation + consistency·L_consistency (section 3.4 has
+    the first two)."""
 
     local: float = Field(1.0, ge=0, description="weight of the windows' own entropy, lambda of equation 8")
-    vote: float = Field(0.5, ge=0, description="weight of the vote's entropy, which alone trains the heat; paper: 0")
+    vote: float = Field(
+        0.5, ge=0, description="weight of the vote's entropy, which trains what windows weigh; paper: 0"
+    )
+    activation: float = Field(
+        0.5,
+        ge=0,
+        description="weight of drawing the pyramid's heat to where the whole image's class is told by",
+    )
     consistency: float = Field(
         0.0,
         ge=0,
@@ -78,6 +87,20 @@ class MGFENConfig(Config):
     hidden: int | None = Field(None, ge=1, description="units of the head's hidden layer; null = a single linear layer")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of the head's units dropped in training")
     losses: MGFENLosses = MGFENLosses()
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """What the whole image shows."""
+
+    small: Tensor
+    """(B, 3, S, S) the image as it was shrunk."""
+    last: Tensor
+    """(B, F, h, w) the backbone's last stage."""
+    pooled: Tensor
+    """(B, F)."""
+    heat: Tensor | None
+    """(B, h', w'); None where no windows are looked into."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +147,10 @@ class MGFEN(Classifier):
         show one photograph, as `ShuffleConfig.pairs` lays them out.
         """
         losses, together = self.config.losses, progress >= self.config.losses.start
-        pooled, heat, small = self._globally(batch["images"])
-        close = self._closely(batch["images"], small, heat) if together and heat is not None else None
-        tokens = pooled[:, None] if close is None else torch.cat([pooled[:, None], close.pooled], dim=1)
+        whole = self._globally(batch["images"])
+        close = self._closely(batch["images"], whole) if together and whole.heat is not None else None
+        pooled = whole.pooled[:, None]
+        tokens = pooled if close is None else torch.cat([pooled, close.pooled], dim=1)
         if torch.is_grad_enabled() and not tokens.requires_grad:
             tokens = tokens.detach().requires_grad_()
         logits, classes = gather(self.head(tokens)[0].float()), gather(batch["class_index"])
@@ -137,43 +161,47 @@ class MGFEN(Classifier):
         if close is not None:
             log_p = vote(shown[:, 0], shown[:, 1:], gather(close.weights), self.config.global_share)
             terms |= {"local": window_entropy_loss(shown[:, 1:], classes), "vote": vote_loss(log_p, classes)}
-            diagnostics |= {"vote_accuracy": class_accuracy(log_p, classes), **_heat_diagnostics(heat, close)}
+            diagnostics |= {"vote_accuracy": class_accuracy(log_p, classes), **_heat_diagnostics(whole.heat, close)}
         if together and "backdrop" in batch and losses.consistency:
             terms["consistency"] = background_consistency_loss(log_p, _pairs(gather(batch["backdrop"])))
-        if heat is not None:
+        if together and self.pyramid is not None and losses.activation:
+            activation = class_activation(self.head.everywhere(whole.last), batch["class_index"])
+            terms["activation"] = heat_activation_loss(gather(whole.heat), gather(activation))
+        if whole.heat is not None:
             # Distributed training waits for every parameter's gradient, also while the heat has no say in any loss.
-            terms["global"] = terms["global"] + 0.0 * heat.sum()
-        weights = {"global": 1.0, "local": losses.local, "vote": losses.vote, "consistency": losses.consistency}
+            terms["global"] = terms["global"] + 0.0 * whole.heat.sum()
+        weights = {"global": 1.0, **losses.model_dump(include={"local", "vote", "activation", "consistency"})}
         terms = {name: term for name, term in terms.items() if weights[name]}
-        return LossTerms(terms, {name: weights[name] for name in terms}, diagnostics, tokens)
+        weights = {name: weights[name] for name in terms}
+        return LossTerms(terms, weights, diagnostics, tokens, frozenset({"activation"}))
 
     def classify(self, images: Tensor) -> Classification:
         """See Classifier. The logits are log p of the vote; the windows are cut from the images as they are given."""
-        pooled, heat, small = self._globally(images)
-        logits, told_by = self.head(pooled)
-        if heat is None:
-            return Classification(logits.float(), pooled, told_by)
-        close = self._closely(images, small, heat)
+        whole = self._globally(images)
+        logits, told_by = self.head(whole.pooled)
+        if whole.heat is None:
+            return Classification(logits.float(), whole.pooled, told_by)
+        close = self._closely(images, whole)
         log_p = vote(logits, self.head(close.pooled)[0], close.weights, self.config.global_share)
-        return Classification(log_p, pooled, told_by, Attended(heat, close.windows, close.weights))
+        return Classification(log_p, whole.pooled, told_by, Attended(whole.heat, close.windows, close.weights))
 
     def embed(self, images: Tensor) -> Embedding:
         return embedding_of(self.classify(images))
 
-    def _globally(self, images: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """The whole image: (B, F) pooled features, (B, h, w) heat where there are windows, and the shrunken image."""
+    def _globally(self, images: Tensor) -> _Whole:
         small = shrunk(images, self.config.global_px)
         stages = self.backbone(small)
-        pooled = stages[-1].mean(dim=(2, 3))
-        if self.config.windows is None:
-            return pooled, None, small
-        return pooled, channel_heat(stages[-1]) if self.pyramid is None else self.heat(self.pyramid(stages)), small
+        last = stages[-1]
+        heat = None
+        if self.config.windows is not None:
+            heat = channel_heat(last) if self.pyramid is None else self.heat(self.pyramid(stages))
+        return _Whole(small, last, last.mean(dim=(2, 3)), heat)
 
-    def _closely(self, images: Tensor, small: Tensor, heat: Tensor) -> _Closely:
+    def _closely(self, images: Tensor, whole: _Whole) -> _Closely:
         config = self.config.windows
-        chosen = choose_windows(heat, config)
-        windows = as_fractions(chosen.places, *heat.shape[-2:])
-        crops = crop(images if config.native else small, windows, config.crop_px, max(config.sides))
+        chosen = choose_windows(whole.heat, config)
+        windows = as_fractions(chosen.places, *whole.heat.shape[-2:])
+        crops = crop(images if config.native else whole.small, windows, config.crop_px, max(config.sides))
         pooled = self.backbone(crops)[-1].mean(dim=(2, 3)).unflatten(0, (len(images), config.count))
         shares = chosen.scores + _COLD if config.weights == "heat" else torch.ones_like(chosen.scores)
         return _Closely(pooled, windows, shares / shares.sum(dim=1, keepdim=True), chosen.padded)
@@ -186,7 +214,7 @@ class MGFEN(Classifier):
         if spread < _FLAT_HEAT:
             told.append(
                 f"flat heat map: it spreads by {spread:.2g} round its mean, below {_FLAT_HEAT}; where the windows lie "
-                "and what they weigh means little (more method.losses.vote, or method.pyramid: null)"
+                "and what they weigh means little (more method.losses.activation, or method.pyramid: null)"
             )
         if bare > 0:
             told.append(

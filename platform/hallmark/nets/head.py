@@ -19,3 +19,7 @@ class Head(nn.Module):
         """(B, F) -> (B, classes) logits, and (B, hidden) what they were told by, before its ReLU."""
         told_by = self.hidden(features)
         return self.classes(self.dropout(self.activation(told_by))), told_by
+
+    def everywhere(self, features: Tensor) -> Tensor:
+        """(B, F, h, w) -> (B, h, w, classes) logits of each place by itself, nothing dropped."""
+        return self.classes(self.activation(self.hidden(features.movedim(1, 3))))

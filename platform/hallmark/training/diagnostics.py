@@ -64,10 +64,10 @@ def term_gradient_norms(losses: LossTerms, gather: Gather = alone) -> dict[str, 
     Every worker must call it at the same step: the backward pass of a gather waits for all of them.
 
     Returns:
-        One value for each term whose weight is not zero; none where the loss names no features.
+        One value for each term whose weight is not zero and that is not `aside`; none where the loss names no features.
     """
     features = losses.features
-    names = [name for name in losses.terms if losses.weights[name] != 0]
+    names = [name for name in losses.terms if losses.weights[name] != 0 and name not in losses.aside]
     if features is None or not names:
         return {}
     # Nothing, but it takes every worker's backward pass through the same gathers, even where its own term is constant.

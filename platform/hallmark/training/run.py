@@ -238,10 +238,12 @@ class MGFENRun(RunConfig):
             wanted = windows.crop_px / max(windows.sides)
             small = [row["uri"] for row in rows if _shorter_side(row) < wanted]
             _warn(small, len(rows), f"have a shorter side below {wanted:.0f} px: every window of them is enlarged")
-            if self.method.pyramid is not None and windows.weights == "heat" and not self.method.losses.vote:
+            losses = self.method.losses
+            heat_learns = losses.activation or (losses.vote and windows.weights == "heat")
+            if self.method.pyramid is not None and not heat_learns:
                 _logger.warning(
-                    "method.losses.vote: found 0, which leaves the heat map's convolutions as they began; wanted above "
-                    "0, or method.pyramid: null, for windows that lie where it matters"
+                    "method.losses.activation: found 0, and no vote by heat, which leaves the heat map's convolutions "
+                    "as they began; wanted above 0, or method.pyramid: null, for windows that lie where it matters"
                 )
         if self._replaces:
             bare = [row["uri"] for row in rows if row["mask_uri"] is None and row["box"] is None]

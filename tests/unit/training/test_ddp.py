@@ -27,8 +27,9 @@ from hallmark.data.sampling import BatchSampler, SamplingConfig, ShuffleConfig, 
 from hallmark.methods.base import Gather, LossTerms, Method, alone
 from hallmark.methods.fod import FoD, FoDConfig
 from hallmark.methods.kag_mtln import KAGMTLN, KAGMTLNConfig
+from hallmark.methods.mgfen import MGFEN, MGFENConfig
 from hallmark.training.loop import OptimiserConfig, build_optimiser, gather_rows, train_step
-from hallmark.types import Batch
+from hallmark.types import Backdrop, Batch
 
 STEPS = 20
 SIDE_PX = 64
@@ -52,9 +53,11 @@ CASES = [
     Case(mining="hardest"),
     Case(start=0.5),
     Case(method="kag_mtln"),
+    Case(method="mgfen"),
     Case(gathers=False),
     Case(mining="hardest", gathers=False),
     Case(method="kag_mtln", gathers=False),
+    Case(method="mgfen", gathers=False),
 ]
 
 
@@ -76,6 +79,15 @@ def method_of(case: Case) -> Method:
     if case.method == "kag_mtln":
         config = {"backbone": BACKBONE, "reduce": 8, "hidden": 16, "dropout": 0.0}
         return KAGMTLN(validate(KAGMTLNConfig, config, "tiny"), len(PRODUCTS))
+    if case.method == "mgfen":
+        config = {
+            "backbone": BACKBONE | {"stage": None},
+            "global_px": 48,
+            "pyramid": {"channels": 8},
+            "windows": {"crop_px": 32, "count": 2},
+            "losses": {"consistency": 0.5},
+        }
+        return MGFEN(validate(MGFENConfig, config, "tiny"), len(PRODUCTS))
     config = {
         "backbone": BACKBONE,
         "aggregation": {"clusters": 3, "cluster_dim": 8, "token_dim": 8, "hidden": 16, "dropout": 0.0},
@@ -120,6 +132,11 @@ def batches(case: Case, rank: int, num_workers: int) -> list[Batch]:
             "scrambled": scrambled,
             "class_index": np.where(scrambled, -1, labels.class_index),
         }
+    elif case.method == "mgfen":
+        labels = label(table, PRODUCTS, "class")
+        sampler = ShuffleSampler(labels, ShuffleConfig(batch_size=12, showings=7), seed=3)
+        replaced = np.arange(len(labels.class_index)) % 3 == 0
+        columns = vars(labels) | {"backdrop": np.where(replaced, Backdrop.REPLACED, Backdrop.KEPT)}
     else:
         labels = label(table, PRODUCTS, "source")
         config = SamplingConfig(products=2, genuine=4, counterfeit=4, steps_per_epoch=STEPS)
@@ -281,7 +298,7 @@ def test_two_processes_measure_as_one(shared: dict[Any, Any]) -> None:
             assert mine[name] == pytest.approx(its[name], rel=1e-4)
 
 
-@pytest.mark.parametrize("case", [Case(), Case(method="kag_mtln")])
+@pytest.mark.parametrize("case", [Case(), Case(method="kag_mtln"), Case(method="mgfen")])
 def test_one_process_learns(case: Case) -> None:
     """Parity of curves that stand still would show nothing."""
     still, curves = train(case, learning_rate=1e-12), train_alone(case)
