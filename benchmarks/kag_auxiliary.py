@@ -22,10 +22,11 @@ from tqdm import tqdm
 
 from hallmark.data.manifest import ImportConfig, assemble, inspect_listed, list_photographs, write_import
 from hallmark.data.synthetic import DrawConfig, draw_set
+from hallmark.evaluation.kag_axes import KAGAnalysisConfig
 from hallmark.evaluation.outcomes import Outcome
 from hallmark.evaluation.trainings import Trainings
 from hallmark.evaluation.variant_table import VariantFigures, findings, variant_table
-from hallmark.evaluation.variants import AnalysisConfig, Axis, Variant
+from hallmark.evaluation.variants import Axis, Variant
 from hallmark.training.plain import train_plain
 
 _SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
@@ -60,9 +61,9 @@ class Part:
     def variants(self) -> list[Variant]:
         return [Variant(name, laid, self.share) for name, laid in self.recipes.items()]
 
-    def config(self, out: Path, seeds: tuple[int, ...], device: str) -> AnalysisConfig:
+    def config(self, out: Path, seeds: tuple[int, ...], device: str) -> KAGAnalysisConfig:
         run = {**self.run, "manifest": str(self.manifest)}
-        return AnalysisConfig(run=run, out=str(out), seeds=seeds, trainer="plain", device=device)
+        return KAGAnalysisConfig(run=run, out=str(out), seeds=seeds, trainer="plain", device=device)
 
 
 def drawn_manifest(folder: Path, difficulty: float) -> Path:

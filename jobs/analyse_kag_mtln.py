@@ -8,17 +8,17 @@ from functools import partial
 import ray
 
 from hallmark.config import load_config
-from hallmark.evaluation.analysis import analyse
 from hallmark.evaluation.analysis_report import headline
+from hallmark.evaluation.kag_analysis import analyse
+from hallmark.evaluation.kag_axes import KAGAnalysisConfig
 from hallmark.evaluation.variant_table import findings
-from hallmark.evaluation.variants import AnalysisConfig
 from hallmark.job import run_job
 from hallmark.training.plain import train_plain
 from hallmark.training.trainer import train
 
 
 def main(config_path: str | None, overrides: list[str]) -> None:
-    config = load_config(AnalysisConfig, config_path, overrides)
+    config = load_config(KAGAnalysisConfig, config_path, overrides)
     if config.trainer == "ray":
         ray.init(logging_level="WARNING")
     plain = partial(train_plain, device=config.device, progress=False)

@@ -11,9 +11,10 @@ from ray.serve.schema import ServeDeploySchema
 from hallmark.config import ConfigError, load_config, preset_names, to_yaml
 from hallmark.data.manifest import ImportConfig
 from hallmark.data.synthetic import DrawConfig, plan
+from hallmark.evaluation import kag_axes, mgfen_axes
 from hallmark.evaluation.batch import VerifyBatchConfig
 from hallmark.evaluation.protocol import EvaluateConfig, FoDJob, KAGJob, MGFENJob
-from hallmark.evaluation.variants import AnalysisConfig, axes, run_of
+from hallmark.evaluation.variants import run_of
 from hallmark.gallery.build import GalleryConfig
 from hallmark.serving.deploy import read_serve_config
 from hallmark.serving.graph import deployment_name
@@ -62,11 +63,15 @@ def test_sweep_files_load_and_their_extremes_are_valid_runs(file):
     assert config.num_trials > 3
 
 
-@pytest.mark.parametrize("file", ANALYSES, ids=lambda file: file.name)
-def test_analysis_files_load_and_every_variant_is_a_valid_run(file):
-    config = load_config(AnalysisConfig, file, ["run.manifest=m.parquet", "out=analysis"])
+@pytest.mark.parametrize(
+    ("file", "settings", "count"),
+    [("analyse_kag.yaml", kag_axes.KAGAnalysisConfig, 20), ("analyse_mgfen.yaml", mgfen_axes.MGFENAnalysisConfig, 11)],
+)
+def test_analysis_files_load_and_every_variant_is_a_valid_run(file, settings, count):
+    config = load_config(settings, CONFIGS / file, ["run.manifest=m.parquet", "out=analysis"])
+    axes = kag_axes.axes if settings is kag_axes.KAGAnalysisConfig else mgfen_axes.axes
     variants = {variant for axis in axes(config) for variant in axis.variants}
-    assert len({run_of(config, variant, seed=0).model_dump_json() for variant in variants}) > 20
+    assert len({run_of(config, variant, seed=0).model_dump_json() for variant in variants}) > count
 
 
 @pytest.mark.parametrize(("family", "preset"), PRESETS)

@@ -15,23 +15,19 @@ from matplotlib.figure import Figure
 from hallmark.config import to_yaml
 from hallmark.data.manifest import write_whole
 from hallmark.errors import OutputError
-from hallmark.evaluation.attention_map import EnergyInside
 from hallmark.evaluation.canvas import to_jpeg, to_png, to_svg
 from hallmark.evaluation.class_report import ClassReport
-from hallmark.evaluation.feature_plane import Neighbourhood
 from hallmark.evaluation.measures import Figures, Proportion
 from hallmark.evaluation.report import render
-from hallmark.evaluation.rows import Section, estimate_cell, figure_cells, figures_of, number, percent, share_cell
+from hallmark.evaluation.rows import Section, estimate_cell, figure_cells, figures_of, share_cell
 from hallmark.evaluation.tables import as_text, markdown_table, write_atomically
 from hallmark.evaluation.variant_figures import class_confusion, response_curve, variant_bars
 from hallmark.evaluation.variant_table import COLUMNS, VariantTable, findings, table_csv, table_rows
 from hallmark.evaluation.variants import AnalysisConfig
 
-_TITLE = "Analyses of KAG-MTLN"
-
 
 class Analysis(Figures):
-    """All that an analysis found."""
+    """What the analyses of every method found."""
 
     config: AnalysisConfig
     bundle_ids: list[str]
@@ -39,19 +35,19 @@ class Analysis(Figures):
     num_trainings: int
     classes: ClassReport
     tables: list[VariantTable]
-    neighbourhoods: dict[str, Neighbourhood]
-    """Of the first seed's bundles, by name."""
-    energy: dict[str, EnergyInside]
-    """Of the same bundles."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure that holds photographs or many points."""
+class Shown:
+    """A part of the report that a method has for itself: a table, which may be empty, and a figure."""
 
-    name: str
-    alt: str
+    section: Section
+    """Its note comes last."""
     figure: Figure
+    """Holds photographs, or many points."""
+    alt: str
+    """What the figure is, for those who cannot see it."""
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -74,8 +70,15 @@ def headline(analysis: Analysis) -> list[list[str]]:
     return [[name, *figure_cells(figure)] for name, figure in figures.items()]
 
 
-def write_analysis(out: Path, analysis: Analysis, pictures: Sequence[Picture]) -> Path:
-    """Write analysis.html and analysis.json, `tables/<axis>.json`, `.csv` and `.md`, and `figures/<name>.png`.
+def write_analysis(out: Path, title: str, analysis: Analysis, shown: Sequence[Shown], limits: Sequence[str]) -> Path:
+    """Write analysis.html and analysis.json, `tables/<key>.json`, `.csv` and `.md`, and `figures/<key>.png`.
+
+    Args:
+        out: the folder.
+        title: of the page.
+        analysis: what was found.
+        shown: the method's own parts, after the tables.
+        limits: what the method's own parts do not tell.
 
     Returns:
         The path of analysis.html.
@@ -86,22 +89,20 @@ def write_analysis(out: Path, analysis: Analysis, pictures: Sequence[Picture]) -
     charts = {"classes": class_confusion(analysis.classes)}
     charts |= {table.axis: _chart(table) for table in analysis.tables}
     _write_tables(out / "tables", analysis)
-    for name, figure in [*charts.items(), *((picture.name, picture.figure) for picture in pictures)]:
+    for name, figure in [*charts.items(), *((part.section.key, part.figure) for part in shown)]:
         _write_png(out / "figures" / f"{name}.png", figure)
     write_atomically(out / "analysis.json", analysis.model_dump_json(indent=2) + "\n")
     inline = {name: Markup(to_svg(figure, name, f"chart: {name}")) for name, figure in charts.items()}
     page = render(
         "analysis.html.jinja",
-        title=_TITLE,
+        title=title,
         analysis=analysis,
         headline=headline(analysis),
         classes=_class_section(analysis.classes),
         charts=inline,
         tables=[_Table(_section(table), inline[table.axis], findings(table)) for table in analysis.tables],
-        features=_feature_section(analysis),
-        attention=_attention_section(analysis),
-        pictures={one.name: (_data_uri(one.figure), one.alt) for one in pictures},
-        limits=_limits(analysis),
+        shown=[(part, _data_uri(part.figure)) for part in shown],
+        limits=_limits(analysis, limits),
         config=to_yaml(analysis.config),
     )
     return write_atomically(out / "analysis.html", page)
@@ -118,21 +119,6 @@ def _section(table: VariantTable) -> Section:
 def _class_section(report: ClassReport) -> Section:
     rows = [[one.name, *map(share_cell, (one.precision, one.recall)), estimate_cell(one.f1)] for one in report.classes]
     return Section("classes", "Classes (Table 1, Figure 9)", ["class", "precision", "recall", "F1"], rows, "")
-
-
-def _feature_section(analysis: Analysis) -> Section:
-    rows = [
-        [name, number(one.silhouette), share_cell(one.knn_accuracy), str(one.components), number(one.perplexity, 1)]
-        for name, one in analysis.neighbourhoods.items()
-    ]
-    columns = ["bundle", "silhouette", "5 nearest neighbours right", "components", "perplexity"]
-    return Section("features", "Features (Figures 12 and 14)", columns, rows, "")
-
-
-def _attention_section(analysis: Analysis) -> Section:
-    rows = [[name, percent(one.inside), percent(one.content), str(one.n)] for name, one in analysis.energy.items()]
-    columns = ["bundle", "energy inside the photograph", "area of the photograph", "padded photographs"]
-    return Section("attention", "Attention (Figure 13)", columns, rows, "")
 
 
 def _write_tables(folder: Path, analysis: Analysis) -> None:
@@ -184,7 +170,7 @@ def _data_uri(figure: Figure) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(to_jpeg(figure)).decode()
 
 
-def _limits(analysis: Analysis) -> list[str]:
+def _limits(analysis: Analysis, own: Sequence[str]) -> list[str]:
     report, seeds = analysis.classes, len(analysis.config.seeds)
     one_seed = (
         ["Every variant was trained with one seed only: no interval here covers what another training would give."]
@@ -202,7 +188,6 @@ def _limits(analysis: Analysis) -> list[str]:
         f"difference does not mean none: with {report.items} items only large ones can be seen.",
         "Epochs were picked by validation photographs and nothing was picked by the test photographs. Whoever picks a "
         "variant by the tables above picks by the test; the one that validation picks is named with each table.",
-        "t-SNE shows groups where there may be none. Silhouette and neighbours are of the features before it.",
-        "An attention map tells what raised a logit in the last feature map, and no more: it is no proof of a cue.",
+        *own,
         "The figures hold for these products, photographed in this way.",
     ]

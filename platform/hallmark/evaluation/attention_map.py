@@ -89,7 +89,7 @@ def attention_maps(
         heat, told = grad_cam(method, to_images(batch, run.preprocessing, device))
         contents = batch.get("content", np.ones(batch["image"].shape[:3], dtype=bool))
         rows = zip(batch["image"], contents, heat.cpu(), told.tolist(), strict=True)
-        maps += [_map(pixels, content, own, place) for pixels, content, own, place in rows]
+        maps += [over_pixels(pixels, content, own, place) for pixels, content, own, place in rows]
     return maps
 
 
@@ -130,8 +130,15 @@ def draw_attention(captions: Sequence[str], rows: Sequence[tuple[str, Sequence[A
     return figure
 
 
-def _map(pixels: np.ndarray, content: np.ndarray, heat: Tensor, told: int) -> AttentionMap:
-    """Carry a map of h x w places to the pixels; energy is counted there, where padding has its exact border."""
+def over_pixels(pixels: np.ndarray, content: np.ndarray, heat: Tensor, told: int) -> AttentionMap:
+    """Carry a map of places to the pixels; energy is counted there, where padding has its exact border.
+
+    Args:
+        pixels: (S, S, 3) uint8.
+        content: (S, S) bool, photograph and not padding.
+        heat: (h, w), not negative.
+        told: the class it is about.
+    """
     side = pixels.shape[:2]
     spread = F.interpolate(heat[None, None], size=side, mode="bilinear", align_corners=False)[0, 0].double().numpy()
     total = float(spread.sum())

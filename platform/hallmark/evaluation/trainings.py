@@ -11,7 +11,9 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from hallmark.config import config_hash
+from hallmark.data.heldout import with_roles, without_roles
 from hallmark.data.manifest import manifest_hash, read_manifest, write_manifest
+from hallmark.data.splits import assign_roles
 from hallmark.errors import OutputError
 from hallmark.evaluation.outcomes import Outcome, judge, photographs_to_judge, read_outcome, write_outcome
 from hallmark.evaluation.training_subset import training_subset
@@ -60,15 +62,15 @@ class Trainings:
         self._by_recipe: dict[tuple[Variant, int], Training] = {}
         self._outcomes: dict[str, Outcome] = {}
         for variant in variants:
-            for seed in config.seeds:
+            for seed in self._seeds(variant):
                 self._by_recipe[variant, seed] = self._laid_out(variant, seed)
         self.distinct = list({training.key: training for training in self._by_recipe.values()}.values())
         for training in self.distinct:
             plan_training(training.run)
 
     def of(self, variant: Variant) -> list[Training]:
-        """One a seed."""
-        return [self._by_recipe[variant, seed] for seed in self._config.seeds]
+        """One a seed; with a split of its own, one."""
+        return [self._by_recipe[variant, seed] for seed in self._seeds(variant)]
 
     def outcomes(self, variant: Variant) -> list[Outcome]:
         """One a seed; they must have been made."""
@@ -86,12 +88,18 @@ class Trainings:
                 progress.set_postfix_str(f"{training.variant}, seed {training.run.seed}")
                 self._outcomes[training.key] = self._outcome(training, train)
 
+    def _seeds(self, variant: Variant) -> tuple[int, ...]:
+        return self._config.seeds if variant.split is None else self._config.seeds[:1]
+
     def _laid_out(self, variant: Variant, seed: int) -> Training:
         out = Path(self._config.out).resolve()
         run = run_of(self._config, variant, seed)
         manifest, table = Path(run.manifest).resolve(), self._table
+        if variant.split is not None:
+            table = with_roles(table, assign_roles(without_roles(table), variant.split))
+            manifest = _written(table, out / "manifests" / f"split-{config_hash(variant.split)}")
         if variant.share < 1:
-            table = training_subset(self._table, variant.share, seed)
+            table = training_subset(table, variant.share, seed)
             manifest = _written(table, out / "manifests" / f"share-{variant.share:g}-seed-{seed}")
         key = _key(run, table)
         place = {"manifest": str(manifest), "out": str(out / "trainings" / key / "bundle")}

@@ -12,16 +12,18 @@ import pytest
 
 from hallmark.config import validate
 from hallmark.errors import OutputError
-from hallmark.evaluation.analysis_report import Analysis, Picture, headline, write_analysis
+from hallmark.evaluation.analysis_report import Shown, headline, write_analysis
 from hallmark.evaluation.attention_map import EnergyInside
 from hallmark.evaluation.canvas import chart
 from hallmark.evaluation.class_report import class_report
 from hallmark.evaluation.feature_plane import Neighbourhood
+from hallmark.evaluation.kag_analysis import KAGAnalysis, attention_shown, features_shown, gallery_shown
+from hallmark.evaluation.kag_axes import KAGAnalysisConfig
 from hallmark.evaluation.measures import Proportion
 from hallmark.evaluation.outcomes import Answer, Outcome, answers_of
 from hallmark.evaluation.seed_bootstrap import SeedBootstrap
 from hallmark.evaluation.variant_table import variant_table
-from hallmark.evaluation.variants import AnalysisConfig, Axis, Variant
+from hallmark.evaluation.variants import Axis, Variant
 
 NASTY = '<b>x</b> & "y" | \'=1'
 PRODUCTS = [NASTY, "=cmd"]
@@ -48,9 +50,9 @@ def trained(name: str, seeds: int, right: float) -> list[Outcome]:
     return outcomes
 
 
-def analysis_of(seeds: int = 2) -> Analysis:
+def analysis_of(seeds: int = 2) -> KAGAnalysis:
     config = validate(
-        AnalysisConfig,
+        KAGAnalysisConfig,
         {"run": {"manifest": f"{NASTY}.parquet"}, "out": "o", "seeds": list(range(seeds)), "resamples": 100},
         "analysis",
     )
@@ -66,7 +68,7 @@ def analysis_of(seeds: int = 2) -> Analysis:
         outcomes = dict(zip(variants, (base, trained(name, seeds, 0.9)), strict=True))
         tables.append(variant_table(axis, outcomes, base, 100, 0))
     near = {"knn_accuracy": Proportion.of(3, 4), "components": 5}
-    return Analysis(
+    return KAGAnalysis(
         config=config,
         bundle_ids=[one.bundle_id for one in base],
         num_trainings=3 * seeds,
@@ -83,19 +85,28 @@ def analysis_of(seeds: int = 2) -> Analysis:
     )
 
 
-def pictures() -> list[Picture]:
-    return [Picture(name, f"alt {NASTY}", chart(2, 2)[0]) for name in PICTURES]
+def shown(analysis: KAGAnalysis) -> list[Shown]:
+    figures = [chart(2, 2)[0] for _ in PICTURES]
+    return [
+        gallery_shown(figures[0]),
+        features_shown(analysis.neighbourhoods, figures[1]),
+        attention_shown(analysis.energy, figures[2]),
+    ]
+
+
+def written_to(out: Path, analysis: KAGAnalysis) -> Path:
+    return write_analysis(out, f"Analyses of {NASTY}", analysis, shown(analysis), [f"limit {NASTY}"])
 
 
 @pytest.fixture(scope="module")
-def analysis() -> Analysis:
+def analysis() -> KAGAnalysis:
     return analysis_of()
 
 
 @pytest.fixture(scope="module")
-def written(analysis: Analysis, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(analysis: KAGAnalysis, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("analysis") / "out"
-    assert write_analysis(out, analysis, pictures()) == out / "analysis.html"
+    assert written_to(out, analysis) == out / "analysis.html"
     return out
 
 
@@ -139,7 +150,7 @@ def test_names_are_text_and_no_markup(written: Path) -> None:
     page = (written / "analysis.html").read_text()
     assert "b" not in Seen(page).tags
     assert f"{NASTY} counterfeit" in Seen(page).text
-    for said in ("alpha", "note", "label"):
+    for said in ("alpha", "note", "label", "limit", "Analyses of"):
         assert f"{said} {NASTY}" in Seen(page).text
     markdown = (written / "tables" / "classes.md").read_text()
     rows = [line for line in markdown.splitlines() if line.startswith("| ")]
@@ -147,8 +158,8 @@ def test_names_are_text_and_no_markup(written: Path) -> None:
     assert "<b>" not in "".join(rows)
 
 
-def test_the_files_are_those_of_the_analysis(written: Path, analysis: Analysis) -> None:
-    assert Analysis.model_validate_json((written / "analysis.json").read_text()) == analysis
+def test_the_files_are_those_of_the_analysis(written: Path, analysis: KAGAnalysis) -> None:
+    assert KAGAnalysis.model_validate_json((written / "analysis.json").read_text()) == analysis
     keys = ("classes", "alpha", "backbone")
     assert {path.name for path in (written / "figures").iterdir()} == {f"{name}.png" for name in (*keys, *PICTURES)}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (written / "figures").iterdir())
@@ -162,7 +173,7 @@ def test_the_files_are_those_of_the_analysis(written: Path, analysis: Analysis) 
         assert "24 test photographs of 24 items; seeds 0, 1, counts pooled over them." in markdown
 
 
-def test_the_classes_csv_holds_every_number(written: Path, analysis: Analysis) -> None:
+def test_the_classes_csv_holds_every_number(written: Path, analysis: KAGAnalysis) -> None:
     with (written / "tables" / "classes.csv").open(newline="") as file:
         rows = {(row["class"], row["figure"]): row for row in csv.DictReader(file)}
     report = analysis.classes
@@ -178,7 +189,7 @@ def test_the_classes_csv_holds_every_number(written: Path, analysis: Analysis) -
         assert told == counts
 
 
-def test_the_headline_gives_counts_and_intervals(analysis: Analysis) -> None:
+def test_the_headline_gives_counts_and_intervals(analysis: KAGAnalysis) -> None:
     rows = {name: cells for name, *cells in headline(analysis)}
     accuracy = analysis.classes.accuracy
     assert rows["product and authenticity right"][2] == f"{accuracy.k}/{accuracy.n}"
@@ -188,7 +199,7 @@ def test_the_headline_gives_counts_and_intervals(analysis: Analysis) -> None:
 
 
 def test_limits_say_how_many_trainings_there_were(written: Path, tmp_path: Path) -> None:
-    one_seed = write_analysis(tmp_path, analysis_of(1).model_copy(update={"tables": []}), pictures())
+    one_seed = written_to(tmp_path, analysis_of(1).model_copy(update={"tables": []}))
     two, one = (" ".join(Seen(page.read_text()).text.split()) for page in (written / "analysis.html", one_seed))
     for text, own, other in ((two, "two", "one"), (one, "one", "two")):
         said = {"one": "trained with one seed only", "two": "pool the answers of 2 trainings"}
@@ -199,14 +210,14 @@ def test_limits_say_how_many_trainings_there_were(written: Path, tmp_path: Path)
     assert {"#alpha", "#backbone"}.isdisjoint(Seen(one_seed.read_text()).addresses)
 
 
-def test_the_same_analysis_is_written_the_same(written: Path, analysis: Analysis, tmp_path: Path) -> None:
-    write_analysis(tmp_path, analysis, pictures())
+def test_the_same_analysis_is_written_the_same(written: Path, analysis: KAGAnalysis, tmp_path: Path) -> None:
+    written_to(tmp_path, analysis)
     for file in written.rglob("*.*"):
         assert (tmp_path / file.relative_to(written)).read_bytes() == file.read_bytes(), file.name
 
 
 @pytest.mark.parametrize("taken", ["tables", "figures"])
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, analysis: Analysis, taken: str) -> None:
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, analysis: KAGAnalysis, taken: str) -> None:
     (tmp_path / taken).write_text("")
     with pytest.raises(OutputError, match=taken):
-        write_analysis(tmp_path, analysis, pictures())
+        written_to(tmp_path, analysis)

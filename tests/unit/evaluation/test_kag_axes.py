@@ -1,4 +1,4 @@
-"""The variants that an analysis compares."""
+"""The variants that an analysis of KAG-MTLN compares."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import pytest
 
 from hallmark.config import validate
 from hallmark.errors import ConfigError
-from hallmark.evaluation.variants import BASE, AnalysisConfig, AxisName, Variant, axes, run_of
+from hallmark.evaluation.kag_axes import AxisName, KAGAnalysisConfig, axes
+from hallmark.evaluation.variants import BASE, Variant, run_of
 
 
-def config_of(**settings: Any) -> AnalysisConfig:
+def config_of(**settings: Any) -> KAGAnalysisConfig:
     given = {"run": {"preset": "tiny", "manifest": "m.parquet"}, "out": "analysis", "seeds": [3, 4]} | settings
-    return validate(AnalysisConfig, given, "analysis")
+    return validate(KAGAnalysisConfig, given, "analysis")
 
 
 def test_every_table_has_the_base_once_and_each_recipe_once():

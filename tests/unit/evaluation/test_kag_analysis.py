@@ -1,4 +1,4 @@
-"""An analysis from its trainings to its page."""
+"""An analysis of KAG-MTLN from its trainings to its page."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ from hallmark.data.manifest import (
     write_manifest,
 )
 from hallmark.errors import ConfigError, DataError
-from hallmark.evaluation.analysis import analyse
+from hallmark.evaluation.kag_analysis import analyse
+from hallmark.evaluation.kag_axes import KAGAnalysisConfig, axes
 from hallmark.evaluation.trainings import Trainings
-from hallmark.evaluation.variants import BASE, AnalysisConfig, Variant, axes
+from hallmark.evaluation.variants import BASE, Variant
 from hallmark.training.bundle import Bundle, write_bundle
 from hallmark.training.run import RunConfig
 
@@ -62,14 +63,14 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def config_of(manifest: Path, tiny_classifier_run: RunConfig, tmp_path: Path) -> Callable[..., AnalysisConfig]:
+def config_of(manifest: Path, tiny_classifier_run: RunConfig, tmp_path: Path) -> Callable[..., KAGAnalysisConfig]:
     run = tiny_classifier_run.model_dump(mode="json", exclude={"out", "seed", "manifest", "preset"})
     run["scramble"]["degree"], run["preprocessing"]["fill"] = 4, "gray"
 
-    def make(**settings: Any) -> AnalysisConfig:
+    def make(**settings: Any) -> KAGAnalysisConfig:
         given = {"run": run | {"manifest": str(manifest)}, "out": str(tmp_path / "out"), "seeds": [0, 1]}
         given |= {"resamples": 100, "num_examples": 3, "trainer": "plain"}
-        return validate(AnalysisConfig, given | settings, "analysis")
+        return validate(KAGAnalysisConfig, given | settings, "analysis")
 
     return make
 
