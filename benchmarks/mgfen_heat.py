@@ -3,8 +3,9 @@
 HR is the share of a heat map's energy inside the product's mask, mean over the test photographs. The baseline, as MMAL
 has it, takes the mean over the last stage's channels for heat and leaves backgrounds as they are; the full model has
 the feature pyramid and replaced backgrounds. HR is told of the heat that windows are laid by and of Grad-CAM at the
-last stage, beside the mask's share of the area: what heat without any preference has. The drawn products are pictured
-from afar, since no ratio of 2 is possible where a product fills half the photograph.
+last stage, beside the mask's share of the area: what heat without any preference has. The products are drawn from
+afar, since no ratio of 2 is possible where a product fills half the photograph, on grounds that follow the label as in
+a leaky set, which is what a baseline may look at instead.
 """
 
 from __future__ import annotations
@@ -19,8 +20,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pyarrow as pa
-import torch
+from mgfen_background import leaking
 from mgfen_trainings import (
     RESAMPLES,
     Recipe,
@@ -35,21 +35,17 @@ from mgfen_trainings import (
     train_all,
     trained,
 )
-from torch.nn import functional as F
 from tqdm import tqdm
 
-from hallmark.data.backgrounds import BackgroundConfig, BackgroundLibrary
-from hallmark.data.batches import to_images
 from hallmark.data.composite import CompositeConfig, replace_background
-from hallmark.data.foreground import read_mask
+from hallmark.data.drawing.backgrounds import ground
+from hallmark.data.drawing.shapes import Frame
 from hallmark.data.manifest import read_manifest
-from hallmark.data.preprocess import prepare
 from hallmark.data.synthetic import DrawConfig, Shot, draw_shot, plan
+from hallmark.evaluation.heat_response import respond
 from hallmark.evaluation.measures import Estimate
-from hallmark.evaluation.outcomes import Outcome, answers_of, photographs, photographs_to_judge
+from hallmark.evaluation.outcomes import Outcome, answers_of, photographs_to_judge
 from hallmark.evaluation.seed_bootstrap import SeedBootstrap
-from hallmark.methods.mgfen import MGFEN, shrunk
-from hallmark.training.bundle import Bundle
 
 RECIPES = {
     "baseline": ("method.pyramid=null", "background=null"),
@@ -67,7 +63,7 @@ def manifest_of(arguments: argparse.Namespace) -> Path:
         return manifest
     config = DrawConfig(photographs=arguments.photographs, side_px=arguments.side_px, unrelated_share=0,
                         difficulty=arguments.difficulty, products=arguments.products)  # fmt: skip
-    shots = plan(config)
+    shots = leaking(config, devices=False) if arguments.leaky else plan(config)
     with ProcessPoolExecutor(arguments.workers, multiprocessing.get_context("spawn"), one_thread) as pool:
         draw = partial(_draw, config=config, folder=folder, share=arguments.product_share)
         list(tqdm(pool.map(draw, shots, chunksize=8), total=len(shots), desc="drawing", ascii=True, mininterval=5))
@@ -81,7 +77,7 @@ def manifest_of(arguments: argparse.Namespace) -> Path:
 
 
 def _draw(shot: Shot, config: DrawConfig, folder: Path, share: float) -> None:
-    """A shot shrunk to a share of the side and laid somewhere on a drawn surface, whatever its label."""
+    """A shot shrunk to a share of the side and laid somewhere on the ground that it stands on."""
     if (folder / shot.file).is_file():
         return
     made = draw_shot(shot, config)
@@ -95,7 +91,8 @@ def _draw(shot: Shot, config: DrawConfig, folder: Path, share: float) -> None:
     canvas[place] = cv2.resize(made.image, (width, height), interpolation=cv2.INTER_AREA)
     covered = cv2.resize(made.foreground_mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
     probability[place] = covered
-    below = BackgroundLibrary(BackgroundConfig(drawn=True, own_share=0)).draw(rng, side, side)
+    surface = ground(shot.background, Frame(side, side, side / 512), shot.seed).matter[..., :3]
+    below = np.rint(255 * np.clip(surface, 0, 1) ** (1 / 2.2)).astype(np.uint8)
     image = replace_background(canvas, probability, below, CompositeConfig(feather_px=0.7))
     mask = (probability > 0.5).astype(np.uint8) * 255
     for name, picture in ((shot.mask_file, mask), (shot.file, image[..., ::-1])):
@@ -106,51 +103,6 @@ def _draw(shot: Shot, config: DrawConfig, folder: Path, share: float) -> None:
         draft.replace(path)
 
 
-def heat_shares(bundle: Bundle, table: pa.Table, device: str) -> dict[str, np.ndarray]:
-    """Of each test photograph, (N,): the share of heat, and of Grad-CAM, inside the mask, and the mask's of the area.
-
-    Padding counts as outside. A map that is zero everywhere has the share of the area.
-    """
-    asked = photographs_to_judge(table, bundle.run.manifest)
-    method = bundle.build_method(device)
-    masks = torch.stack([_mask(row, bundle) for row in asked.select(["mask_uri", "box"]).to_pylist()])
-    heats, cams = [], []
-    for batch in photographs(bundle.run, asked):
-        images = to_images(batch, bundle.run.preprocessing, device)
-        with torch.inference_mode():
-            heats.append(method.classify(images).attended.heat.cpu())
-        cams.append(_grad_cam(method, images).cpu())
-    found = {"heat": _inside(torch.cat(heats), masks), "Grad-CAM": _inside(torch.cat(cams), masks)}
-    return {**found, "area": masks.mean(dim=(1, 2)).numpy()}
-
-
-def _mask(row: dict, bundle: Bundle) -> torch.Tensor:
-    """(S, S) float 0 or 1, in the network's frame."""
-    mask = np.repeat(read_mask(row["mask_uri"])[..., None], 3, axis=2)
-    plain = bundle.run.preprocessing.model_copy(update={"tone": type(bundle.run.preprocessing.tone)()})
-    square = prepare(mask, plain, row["box"]).pixels
-    ones = prepare(np.full_like(mask, 255), plain, row["box"]).pixels
-    return torch.from_numpy(((square > 127) & (ones > 200))[..., 0].astype(np.float32))
-
-
-def _inside(heat: torch.Tensor, masks: torch.Tensor) -> np.ndarray:
-    spread_out = F.interpolate(heat[:, None].float(), size=masks.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
-    total = spread_out.sum(dim=(1, 2))
-    share = (spread_out * masks).sum(dim=(1, 2)) / total.clamp_min(1e-12)
-    return torch.where(total > 0, share, masks.mean(dim=(1, 2))).numpy()
-
-
-def _grad_cam(method: MGFEN, images: torch.Tensor) -> torch.Tensor:
-    """(B, h, w) of the global branch: the last stage, its channels weighted by the likeliest class's mean gradient."""
-    with torch.no_grad():
-        last = method.backbone(shrunk(images, method.config.global_px))[-1]
-    last = last.detach().requires_grad_()
-    with torch.enable_grad():
-        logits = method.head(last.mean(dim=(2, 3)))[0]
-        (gradient,) = torch.autograd.grad(logits.max(dim=1).values.sum(), last)
-    return F.relu((gradient.mean(dim=(2, 3), keepdim=True) * last.detach()).sum(dim=1))
-
-
 def kept_shares(recipe: Recipe, arguments: argparse.Namespace) -> dict[str, np.ndarray]:
     """(S, N) by name; kept beside the bundles."""
     rows = []
@@ -158,7 +110,9 @@ def kept_shares(recipe: Recipe, arguments: argparse.Namespace) -> dict[str, np.n
         bundle = trained(recipe, seed, arguments.out, arguments.device)
         file = bundle.path.parent / "heat.npz"
         if not file.is_file():
-            np.savez(file, **heat_shares(bundle, read_manifest(recipe.manifest), arguments.device))
+            asked = photographs_to_judge(read_manifest(recipe.manifest), str(recipe.manifest))
+            found = respond(bundle, asked, arguments.device)
+            np.savez(file, **{"heat": found.heat, "Grad-CAM": found.cam, "area": found.area})
         with np.load(file) as stored:
             rows.append(dict(stored))
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
@@ -206,6 +160,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--photographs", type=int, default=240, help="(default: %(default)s)")
     parser.add_argument("--products", type=int, default=2, help="(default: %(default)s)")
     parser.add_argument("--difficulty", type=float, default=0.1, help="(default: %(default)s)")
+    parser.add_argument(
+        "--leaky", action=argparse.BooleanOptionalAction, default=True,
+        help="whether the ground follows the label (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--side-px", type=int, default=256, help="of a photograph (default: %(default)s)")
     parser.add_argument(
         "--product-share", type=float, default=0.5, help="side of the drawn shot, of the photograph's; its product "
