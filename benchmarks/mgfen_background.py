@@ -46,9 +46,8 @@ def leaking(config: DrawConfig, devices: bool) -> list[Shot]:
 
 def sets(arguments: argparse.Namespace) -> dict[str, Path]:
     """The manifests of both sets."""
-    config = DrawConfig(
-        photographs=arguments.photographs, side_px=256, difficulty=arguments.difficulty, unrelated_share=0
-    )
+    config = DrawConfig(photographs=arguments.photographs, side_px=256, difficulty=arguments.difficulty,
+                        products=arguments.products, unrelated_share=0)  # fmt: skip
     leaky_name = "leaky_devices" if arguments.devices else "leaky"
     shuffled = drawn(config, plan(config), arguments.out / "shuffled", arguments.workers)
     shots = leaking(config, arguments.devices)
@@ -103,6 +102,7 @@ def _recovered(without: float, replacing: float, clean: float) -> float | None:
 def _arguments() -> argparse.Namespace:
     parser = parser_of(__doc__, "runs/mgfen_background", 30)
     parser.add_argument("--photographs", type=int, default=600, help="of each set (default: %(default)s)")
+    parser.add_argument("--products", type=int, default=2, help="(default: %(default)s)")
     parser.add_argument("--difficulty", type=float, default=0.2, help="of the drawn sets (default: %(default)s)")
     parser.add_argument(
         "--probability", type=float, default=0.5, help="that a background is replaced (default: %(default)s)"

@@ -42,13 +42,18 @@ class VerdictLabel(StrEnum):
 
 
 class Backdrop(IntEnum):
-    """What became of a training photograph's background."""
+    """What became of a training photograph's background; from NO_MASK on it stayed, though its turn had come."""
 
     KEPT = 0
     """Its turn to be replaced had not come."""
     REPLACED = 1
-    REFUSED = 2
-    """Its turn had come, and no foreground was known that could be trusted: the background stayed."""
+    NO_MASK = 2
+    """Neither mask nor box, or an empty one."""
+    TOO_SMALL = 3
+    TOO_LARGE = 4
+    """The product takes more of the photograph than is believed of a mask."""
+    UNREADABLE = 5
+    """The mask cannot be read, or is of another size than the photograph."""
 
 
 NEGATIVE_ONLY = -1

@@ -86,14 +86,26 @@ def test_a_batch_gets_the_verdicts_of_evaluation_and_is_gone_on_with(job, run, t
     assert (last["photograph"], last["verdict"], last["error"]) == (str(torn), evaluated[tested[0]], None)
 
 
-def test_a_classifier_is_trained_and_evaluated_without_a_gallery(job, run, tmp_path):
-    settings = ["preset=tiny", "optimiser.epochs=2", "validate_every=1", "preprocessing.side_px=64"]
-    ended = job("train_kag_mtln", f"manifest={run.manifest}", f"out={tmp_path}/bundle", *settings, config=None)
+@pytest.mark.parametrize(
+    ("name", "overrides", "terms", "title"),
+    [
+        ("kag_mtln", [], {"main", "auxiliary"}, "KAG-MTLN"),
+        (
+            "mgfen",
+            ["method.global_px=48", "method.windows.crop_px=32", "method.losses.start=0.5"],
+            {"global", "local", "vote", "activation", "diagnostics/backdrop_replaced"},
+            "MGFEN",
+        ),
+    ],
+)
+def test_a_classifier_is_trained_and_evaluated_without_a_gallery(job, run, tmp_path, name, overrides, terms, title):
+    settings = ["preset=tiny", "optimiser.epochs=2", "validate_every=1", "preprocessing.side_px=64", *overrides]
+    ended = job(f"train_{name}", f"manifest={run.manifest}", f"out={tmp_path}/bundle", *settings, config=None)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     bundle = open_bundle(tmp_path / "bundle")
     assert bundle.classifies
     assert bundle.calibration["mode"] == "classifier"
-    assert {"main", "auxiliary", "accuracy"} <= bundle.metrics["epochs"][-1].keys()
+    assert {"accuracy", *terms} <= bundle.metrics["epochs"][-1].keys()
     assert not any(name.startswith("auxiliary_head") for name in bundle.build_method().state_dict())
     ended = job("evaluate", f"manifest={run.manifest}", f"bundle={bundle.path}", f"out={tmp_path}/report")
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -101,7 +113,7 @@ def test_a_classifier_is_trained_and_evaluated_without_a_gallery(job, run, tmp_p
     tested = [row for row in pq.read_table(run.manifest).to_pylist() if row["role"] == "test"]
     assert metrics["photographs"] == len(tested)
     assert metrics["class_accuracy"]["n"] == sum(row["authenticity"] != "unrelated" for row in tested)
-    assert "KAG-MTLN" in (tmp_path / "report" / "report.html").read_text()
+    assert title in (tmp_path / "report" / "report.html").read_text()
 
 
 def test_a_job_runs_as_it_is_documented(cluster, photographs, root, tmp_path):

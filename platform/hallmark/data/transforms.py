@@ -136,12 +136,13 @@ def with_other_background(
     if not replacement.due(rng):
         return image, Backdrop.KEPT
     try:
-        probability = foreground_of(image, mask_uri, box).probability
+        found = foreground_of(image, mask_uri, box)
     except DataError:
-        return image, Backdrop.REFUSED
-    if not judged(probability, _GUARDS).accepted:
-        return image, Backdrop.REFUSED
-    return replacement.replaced(image, probability, rng), Backdrop.REPLACED
+        return image, Backdrop.UNREADABLE
+    reason = judged(found.probability, _GUARDS).reason if found.accepted else found.reason
+    if reason != "accepted":
+        return image, Backdrop[reason.upper()]
+    return replacement.replaced(image, found.probability, rng), Backdrop.REPLACED
 
 
 def _stream(seed: int, stage: _Stage) -> np.random.Generator:

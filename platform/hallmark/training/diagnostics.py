@@ -48,13 +48,16 @@ def backdrops(batch: Batch) -> dict[str, float]:
 
     Returns:
         `diagnostics/backdrop_replaced` and `diagnostics/backdrop_refused`: shares of the batch (see `Backdrop`);
-        `diagnostics/backdrop_bare`: 1 where it was some photograph's turn and none could be had, else 0.
+        of the refused those that had `backdrop_no_mask`, `backdrop_too_small`, `backdrop_too_large` or
+        `backdrop_unreadable`, shares of the batch too; `diagnostics/backdrop_bare`: 1 where it was some photograph's
+        turn and none could be had, else 0.
     """
     if "backdrop" not in batch:
         return {}
     outcomes = batch["backdrop"].cpu()
-    replaced, refused = (float((outcomes == one).float().mean()) for one in (Backdrop.REPLACED, Backdrop.REFUSED))
-    told = {"replaced": replaced, "refused": refused, "bare": float(refused > 0 and replaced == 0)}
+    told = {one.name.lower(): float((outcomes == one).float().mean()) for one in Backdrop if one != Backdrop.KEPT}
+    told["refused"] = float((outcomes >= Backdrop.NO_MASK).float().mean())
+    told["bare"] = float(told["refused"] > 0 and told["replaced"] == 0)
     return {f"{_DIAGNOSTIC}backdrop_{name}": value for name, value in told.items()}
 
 

@@ -73,22 +73,22 @@ def _of_another_size(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "mask",
+    ("mask", "why"),
     [
-        lambda folder: None,
-        lambda folder: masked(folder, (slice(0, 0), slice(0, 0))),
-        lambda folder: masked(folder, (slice(0, 64), slice(0, 63))),
-        lambda folder: masked(folder, (slice(0, 8), slice(0, 8))),
-        _unreadable,
-        _of_another_size,
-        lambda folder: str(folder / "not_there.png"),
+        (lambda folder: None, Backdrop.NO_MASK),
+        (lambda folder: masked(folder, (slice(0, 0), slice(0, 0))), Backdrop.NO_MASK),
+        (lambda folder: masked(folder, (slice(0, 64), slice(0, 63))), Backdrop.TOO_LARGE),
+        (lambda folder: masked(folder, (slice(0, 8), slice(0, 8))), Backdrop.TOO_SMALL),
+        (_unreadable, Backdrop.UNREADABLE),
+        (_of_another_size, Backdrop.UNREADABLE),
+        (lambda folder: str(folder / "not_there.png"), Backdrop.UNREADABLE),
     ],
     ids=["none", "empty", "fills the frame", "tiny", "unreadable", "another size", "missing"],
 )
-def test_what_cannot_be_trusted_is_refused_and_the_photograph_stays(tmp_path, mask):
+def test_what_cannot_be_trusted_is_refused_and_the_photograph_stays(tmp_path, mask, why):
     image = photograph()
     found, outcome = with_other_background(image, mask(tmp_path), None, replacement(), np.random.default_rng(0))
-    assert outcome == Backdrop.REFUSED
+    assert outcome == why
     assert found is image
     kept = with_other_background(image, mask(tmp_path), None, replacement(0.0), np.random.default_rng(0))
     assert kept[1] == Backdrop.KEPT
@@ -111,7 +111,7 @@ def test_batches_tell_what_became_of_every_background(tmp_path):
     }
     loaded = load_photographs(columns, transforms)
     assert loaded["backdrop"].dtype == np.int64
-    assert loaded["backdrop"].tolist() == [Backdrop.REPLACED, Backdrop.REFUSED, Backdrop.REFUSED]
+    assert loaded["backdrop"].tolist() == [Backdrop.REPLACED, Backdrop.NO_MASK, Backdrop.UNREADABLE]
     plain = load_photographs(columns, Transforms(DecodeLimits(), Preprocessing(side_px=SIDE)))
     assert "backdrop" not in plain
     assert np.array_equal(loaded["image"][1:], plain["image"][1:])

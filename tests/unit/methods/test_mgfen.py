@@ -44,7 +44,7 @@ def batch(size: int = 6, side: int = 96, ignored: int = 0) -> Batch:
         "genuine": genuine,
         "class_index": classes,
         "identity": classes,
-        "backdrop": torch.tensor([Backdrop.KEPT, Backdrop.REPLACED, Backdrop.KEPT, Backdrop.REFUSED] * 2)[:size],
+        "backdrop": torch.tensor([Backdrop.KEPT, Backdrop.REPLACED, Backdrop.KEPT, Backdrop.NO_MASK] * 2)[:size],
     }
 
 

@@ -88,16 +88,20 @@ def test_refused_masks_are_counted_and_alarming(manifest: Path, tmp_path: Path, 
         bundle = train_plain(validate(MGFENRun, given, "run"), progress=False)
     (record,) = bundle.metrics["epochs"]
     assert record["diagnostics/backdrop_replaced"] == 0.0
-    assert record["diagnostics/backdrop_refused"] > 0.2
+    assert record["diagnostics/backdrop_refused"] == record["diagnostics/backdrop_no_mask"] > 0.2
     assert any(alarm.startswith("no foreground") for alarm in record["alarms"])
     assert "have neither mask nor box" in caplog.text
 
 
 def test_backgrounds_of_a_step() -> None:
-    outcomes = torch.tensor([Backdrop.KEPT, Backdrop.REPLACED, Backdrop.REFUSED, Backdrop.REFUSED])
+    outcomes = torch.tensor([Backdrop.KEPT, Backdrop.REPLACED, Backdrop.NO_MASK, Backdrop.TOO_LARGE])
     assert backdrops({"backdrop": outcomes}) == {
         "diagnostics/backdrop_replaced": 0.25,
         "diagnostics/backdrop_refused": 0.5,
+        "diagnostics/backdrop_no_mask": 0.25,
+        "diagnostics/backdrop_too_small": 0.0,
+        "diagnostics/backdrop_too_large": 0.25,
+        "diagnostics/backdrop_unreadable": 0.0,
         "diagnostics/backdrop_bare": 0.0,
     }
     assert backdrops({"backdrop": outcomes[2:]})["diagnostics/backdrop_bare"] == 1.0
