@@ -118,7 +118,7 @@ def _section(table: VariantTable) -> Section:
 
 def _class_section(report: ClassReport) -> Section:
     rows = [[one.name, *map(share_cell, (one.precision, one.recall)), estimate_cell(one.f1)] for one in report.classes]
-    return Section("classes", "Classes (Table 1, Figure 9)", ["class", "precision", "recall", "F1"], rows, "")
+    return Section("classes", "Classes", ["class", "precision", "recall", "F1"], rows, "")
 
 
 def _write_tables(folder: Path, analysis: Analysis) -> None:

@@ -12,23 +12,25 @@ _NOTHING = 1e-6
 
 
 def class_activation(logits: Tensor, class_index: Tensor) -> Tensor:
-    """What speaks for a photograph's class at each place, from 0 to 1 at its strongest place.
+    """Where a photograph's class is told by more than elsewhere in it, from 0 to 1 at its strongest place.
 
-    The class's logit less the mean of all, since softmax looks at differences alone; places that speak against the
-    class have 0.
+    The class's logit less the mean of all classes, since softmax looks at differences alone, less that difference's
+    mean over the image, since what speaks for the class everywhere tells no place; below the mean it is 0.
 
     Args:
         logits: (B, h, w, C), a head's answer to each place's features.
         class_index: (B,) int64, 0 to C - 1; -1, no class, gives zeros.
 
     Returns:
-        (B, h, w) float32 without gradient; zeros where no place speaks for the class.
+        (B, h, w) float32 without gradient; zeros where all places speak for the class alike.
     """
     logits = logits.detach().float()
     centred = logits - logits.mean(dim=3, keepdim=True)
     of_class = class_index.clamp_min(0)[:, None, None, None].expand(*logits.shape[:3], 1)
-    evidence = F.relu(centred.gather(3, of_class).squeeze(3)) * (class_index != UNCLASSED)[:, None, None]
-    return evidence / evidence.amax(dim=(1, 2), keepdim=True).clamp_min(_NOTHING)
+    evidence = centred.gather(3, of_class).squeeze(3)
+    above = F.relu(evidence - evidence.mean(dim=(1, 2), keepdim=True)) * (class_index != UNCLASSED)[:, None, None]
+    strongest = above.amax(dim=(1, 2), keepdim=True)
+    return torch.where(strongest > _NOTHING, above / strongest.clamp_min(_NOTHING), 0.0)
 
 
 def heat_activation_loss(heat: Tensor, activation: Tensor) -> Tensor:

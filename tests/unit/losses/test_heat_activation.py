@@ -10,10 +10,10 @@ import torch
 from hallmark.losses.heat_activation import class_activation, heat_activation_loss
 
 
-def test_the_activation_is_the_stretched_evidence_for_the_class():
-    """Two classes and four places; the middle of the logits is taken off, the class's own share is left."""
+def test_the_activation_is_the_stretched_evidence_above_its_mean():
+    """Two classes and four places, whose evidence for class 0 is 1, -1, 1, 2 with a mean of 3/4."""
     logits = torch.tensor([[[[3.0, 1.0], [0.0, 2.0]], [[2.0, 0.0], [5.0, 1.0]]]])
-    torch.testing.assert_close(class_activation(logits, torch.tensor([0])), torch.tensor([[[0.5, 0.0], [0.5, 1.0]]]))
+    torch.testing.assert_close(class_activation(logits, torch.tensor([0])), torch.tensor([[[0.2, 0.0], [0.2, 1.0]]]))
     torch.testing.assert_close(class_activation(logits, torch.tensor([1])), torch.tensor([[[0.0, 1.0], [0.0, 0.0]]]))
 
 
@@ -26,7 +26,8 @@ def test_adding_the_same_to_all_classes_changes_nothing():
 def test_no_class_and_no_evidence_give_zeros_and_no_loss():
     logits = torch.randn(2, 4, 4, 6, generator=torch.Generator().manual_seed(0))
     assert not class_activation(logits, torch.tensor([-1, -1])).any()
-    assert not class_activation(torch.ones(2, 4, 4, 6), torch.tensor([0, 1])).any()
+    everywhere = torch.randn(2, 1, 1, 6, generator=torch.Generator().manual_seed(1)).expand(2, 3, 3, 6)
+    assert not class_activation(everywhere, torch.tensor([0, 1])).any()
     heat = torch.full((2, 8, 8), 0.5, requires_grad=True)
     loss = heat_activation_loss(heat, torch.zeros(2, 4, 4))
     loss.backward()
