@@ -4,8 +4,8 @@ HR is the share of a heat map's energy inside the product's mask, mean over the 
 has it, takes the mean over the last stage's channels for heat and leaves backgrounds as they are; the full model has
 the feature pyramid and replaced backgrounds. HR is told of the heat that windows are laid by and of Grad-CAM at the
 last stage, beside the mask's share of the area: what heat without any preference has. The products are drawn from
-afar, since no ratio of 2 is possible where a product fills half the photograph, on grounds that follow the label as in
-a leaky set, which is what a baseline may look at instead.
+afar, since no ratio of 2 is possible where a product fills half the photograph, among things that lie about; ground and
+things follow the label as in a leaky set, which is what a baseline may look at instead.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ from mgfen_trainings import (
 from tqdm import tqdm
 
 from hallmark.data.composite import CompositeConfig, replace_background
-from hallmark.data.drawing.backgrounds import ground
+from hallmark.data.drawing.backgrounds import SURFACES, ground
+from hallmark.data.drawing.oddments import ODDMENTS
 from hallmark.data.drawing.shapes import Frame
 from hallmark.data.manifest import read_manifest
 from hallmark.data.synthetic import DrawConfig, Shot, draw_shot, plan
@@ -47,6 +48,7 @@ from hallmark.evaluation.measures import Estimate
 from hallmark.evaluation.outcomes import Outcome, answers_of, photographs_to_judge
 from hallmark.evaluation.seed_bootstrap import SeedBootstrap
 
+_THINGS = 5
 RECIPES = {
     "baseline": ("method.pyramid=null", "background=null"),
     "pyramid alone": ("background=null",),
@@ -91,8 +93,7 @@ def _draw(shot: Shot, config: DrawConfig, folder: Path, share: float) -> None:
     canvas[place] = cv2.resize(made.image, (width, height), interpolation=cv2.INTER_AREA)
     covered = cv2.resize(made.foreground_mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
     probability[place] = covered
-    surface = ground(shot.background, Frame(side, side, side / 512), shot.seed).matter[..., :3]
-    below = np.rint(255 * np.clip(surface, 0, 1) ** (1 / 2.2)).astype(np.uint8)
+    below = _scene(shot, side, rng)
     image = replace_background(canvas, probability, below, CompositeConfig(feather_px=0.7))
     mask = (probability > 0.5).astype(np.uint8) * 255
     for name, picture in ((shot.mask_file, mask), (shot.file, image[..., ::-1])):
@@ -101,6 +102,24 @@ def _draw(shot: Shot, config: DrawConfig, folder: Path, share: float) -> None:
         draft = path.with_name(f".draft-{path.name}")
         cv2.imwrite(str(draft), picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
         draft.replace(path)
+
+
+def _scene(shot: Shot, side: int, rng: np.random.Generator) -> np.ndarray:
+    """(side, side, 3) uint8: the shot's ground and what lies about on it, which leaks the label as the ground does.
+
+    The first half of the surfaces goes with the first half of the things.
+    """
+    light = ground(shot.background, Frame(side, side, side / 512), shot.seed).matter[..., :3].copy()
+    middle, things = len(SURFACES) // 2, list(ODDMENTS)
+    first = list(SURFACES).index(shot.background) < middle
+    things = things[: len(things) // 2] if first else things[len(things) // 2 :]
+    for number in range(_THINGS):
+        size = round(side * rng.uniform(0.3, 0.45))
+        thing = ODDMENTS[str(rng.choice(things))](Frame(size, size, size / 512), shot.seed + number).matter
+        left, top = rng.integers(side - size + 1, size=2)
+        place = light[top : top + size, left : left + size]
+        place += thing[..., 3:] * (thing[..., :3] - place)
+    return np.rint(255 * np.clip(light, 0, 1) ** (1 / 2.2)).astype(np.uint8)
 
 
 def kept_shares(recipe: Recipe, arguments: argparse.Namespace) -> dict[str, np.ndarray]:
@@ -162,7 +181,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--difficulty", type=float, default=0.1, help="(default: %(default)s)")
     parser.add_argument(
         "--leaky", action=argparse.BooleanOptionalAction, default=True,
-        help="whether the ground follows the label (default: %(default)s)",
+        help="whether ground and things follow the label (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--side-px", type=int, default=256, help="of a photograph (default: %(default)s)")
     parser.add_argument(

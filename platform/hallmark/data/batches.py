@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import torch
@@ -24,6 +25,7 @@ _SOURCES = ("uri", "box", "mask_uri")
 _PREPARED: OrderedDict[tuple[Any, ...], Prepared] = OrderedDict()
 _PREPARED_BYTES = 256 * 2**20
 """A process shows every photograph once an epoch; those that fit here are decoded once."""
+_FOREGROUND_SIDE = 64
 _PIXELS_AT_ONCE, _MOST_AT_ONCE = 2**23, 32
 
 
@@ -78,7 +80,8 @@ def load_photographs(columns: Columns, transforms: Transforms) -> Columns:
     Returns:
         The labels; `image` (B, side, side, 3) uint8; where padding can occur `content` (B, side, side) bool; where
         photographs are scrambled `scrambled` (B,) bool, with `genuine`, `class_index` and `identity` by its policy;
-        where backgrounds are replaced `backdrop` (B,) int64, a `Backdrop`.
+        where backgrounds are replaced `backdrop` (B,) int64, a `Backdrop`, and `foreground` (B, 64, 64) float32 in
+        [0, 1], how much of each place shows the product, 1 everywhere where the background is the photograph's own.
 
     Raises:
         DecodeError, DataError: a photograph that the manifest lists cannot be read; names it.
@@ -92,6 +95,7 @@ def load_photographs(columns: Columns, transforms: Transforms) -> Columns:
         kept |= _relabelled(kept, np.array([photograph.scrambled for photograph in loaded]), transforms)
     if transforms.background is not None:
         kept["backdrop"] = np.array([photograph.backdrop for photograph in loaded], dtype=np.int64)
+        kept["foreground"] = np.stack([_shares(photograph.foreground) for photograph in loaded])
     return kept
 
 
@@ -144,6 +148,13 @@ def _load(columns: Columns, row: int, transforms: Transforms) -> Transformed:
         _PREPARED[key] = fresh
     _PREPARED.move_to_end(key)
     return varied(_PREPARED[key], transforms, seed)
+
+
+def _shares(mask: np.ndarray | None) -> np.ndarray:
+    """(S, S) bool -> (64, 64) float32: a mask at full size would weigh a third of its photograph."""
+    if mask is None:
+        return np.ones((_FOREGROUND_SIDE,) * 2, np.float32)
+    return cv2.resize(mask.astype(np.float32), (_FOREGROUND_SIDE,) * 2, interpolation=cv2.INTER_AREA)
 
 
 def _relabelled(columns: Columns, scrambled: np.ndarray, transforms: Transforms) -> Columns:

@@ -94,12 +94,12 @@ def cut(image: np.ndarray, box: Box | None, margin: float) -> np.ndarray:
     """The part of a photograph inside a box and its margin; nothing of the box inside the photograph is lost.
 
     Args:
-        image: (H, W, 3) uint8.
+        image: (H, W, ...), a photograph or a mask.
         box: (x0, y0, x1, y1) px, whole or not; None is the whole photograph.
         margin: added on each side, share of the box's width or height.
 
     Returns:
-        (h, w, 3) uint8, a view of `image`.
+        (h, w, ...), a view of `image`.
 
     Raises:
         DataError: the box has no area inside the photograph.
@@ -135,21 +135,42 @@ def content_mask(fitted: Fitted) -> np.ndarray:
     return mask
 
 
-def vary(
-    pixels: np.ndarray, augmentation: Augmentation, rng: np.random.Generator, content: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """One random variation of a fitted photograph and of the mask of its content.
+def fit_mask(mask: np.ndarray, config: Preprocessing, box: Box | None = None) -> np.ndarray:
+    """A photograph's mask as the network input shows it, cut and fitted alike; padding lies outside.
 
-    What a warp brings in from outside is the photograph mirrored at its border, padding included; the mask follows it.
+    Args:
+        mask: (H, W) bool.
+        config: the preprocessing that the photograph goes through.
+        box: the box that it is cut by, or None.
+
+    Returns:
+        (S, S) bool.
+
+    Raises:
+        DataError: the box has no area inside the photograph.
+    """
+    part = cut(mask, box, config.margin)
+    x0, y0, x1, y1 = _content(part.shape[1], part.shape[0], config)
+    fitted = np.zeros((config.side_px, config.side_px), dtype=bool)
+    fitted[y0:y1, x0:x1] = _resize(part.astype(np.uint8) * 255, x1 - x0, y1 - y0) > 127
+    return fitted
+
+
+def vary(
+    pixels: np.ndarray, augmentation: Augmentation, rng: np.random.Generator, *masks: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """One random variation of a fitted photograph and of masks of it.
+
+    What a warp brings in from outside is the photograph mirrored at its border, padding included; masks follow it.
 
     Args:
         pixels: (S, S, 3) uint8 RGB; not changed.
         augmentation: the ranges.
         rng: decides the variation.
-        content: (S, S) bool, True where photograph and not padding; it takes no part in the drawing.
+        masks: (S, S) bool each; they take no part in the drawing.
 
     Returns:
-        (S, S, 3) uint8, and the (S, S) bool mask of its content, or None where none was given.
+        (S, S, 3) uint8, and the masks.
     """
     side = pixels.shape[0]
     matrix = _draw_warp(side, augmentation, rng)
@@ -164,9 +185,7 @@ def vary(
         spread = rng.uniform(0, augmentation.noise) / 255.0
         levels += spread * rng.standard_normal(levels.shape, dtype=np.float32)
     varied = np.clip(np.rint(levels * 255.0), 0, 255).astype(np.uint8)
-    if content is None:
-        return varied, None
-    return varied, _warp(content.astype(np.uint8), matrix, cv2.INTER_NEAREST).astype(bool)
+    return varied, *(_warp(mask.astype(np.uint8), matrix, cv2.INTER_NEAREST).astype(bool) for mask in masks)
 
 
 def normalise(images: Tensor, config: Preprocessing) -> Tensor:

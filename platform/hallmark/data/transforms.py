@@ -12,7 +12,7 @@ from hallmark.data.backgrounds import BackgroundReplacement
 from hallmark.data.decode import DecodeLimits, decode
 from hallmark.data.foreground import Foreground, ForegroundConfig, given_mask, judged, read_mask
 from hallmark.data.listing import read_bytes
-from hallmark.data.preprocess import Augmentation, Box, Fitted, Preprocessing, content_mask, cut, fit, vary
+from hallmark.data.preprocess import Augmentation, Box, Fitted, Preprocessing, content_mask, cut, fit, fit_mask, vary
 from hallmark.data.scramble import ScrambleConfig, scramble
 from hallmark.data.tone import adjust
 from hallmark.errors import DataError, DecodeError
@@ -53,6 +53,8 @@ class Prepared:
     fitted: Fitted
     scrambled: bool
     backdrop: Backdrop = Backdrop.KEPT
+    foreground: np.ndarray | None = None
+    """(S, S) bool: where the product lies; None unless the background was replaced."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Transformed:
     """(side, side) bool: True where the photograph is, False where padding is; None where nothing can be padded."""
     scrambled: bool
     backdrop: Backdrop = Backdrop.KEPT
+    foreground: np.ndarray | None = None
+    """(side, side) bool: where the product lies; None unless the background was replaced."""
 
 
 def photograph_seed(seed: int, epoch: int, image_id: str, copy: int = 0) -> int:
@@ -96,9 +100,11 @@ def prepared(uri: str, box: Box | None, mask_uri: str | None, transforms: Transf
         DecodeError, DataError: the photograph cannot be used; names it.
     """
     image, backdrop = read_photograph(uri, transforms.limits), Backdrop.KEPT
+    foreground = None
     if transforms.background is not None:
         rng = _stream(seed, _Stage.BACKGROUND)
-        image, backdrop = with_other_background(image, mask_uri, box, transforms.background, rng)
+        image, backdrop, mask = with_other_background(image, mask_uri, box, transforms.background, rng)
+        foreground = None if mask is None else fit_mask(mask, transforms.preprocessing, box)
     image = adjust(cut(image, box, transforms.preprocessing.margin), transforms.preprocessing.tone)
     scrambled = False
     if transforms.scramble is not None:
@@ -106,16 +112,22 @@ def prepared(uri: str, box: Box | None, mask_uri: str | None, transforms: Transf
         if rng.random() < transforms.scramble.share:
             outcome = scramble(image, transforms.scramble, rng)
             image, scrambled = outcome.image, outcome.disturbed
-    return Prepared(fit(image, transforms.preprocessing, _stream(seed, _Stage.FILL)), scrambled, backdrop)
+    fitted = fit(image, transforms.preprocessing, _stream(seed, _Stage.FILL))
+    return Prepared(fitted, scrambled, backdrop, foreground)
 
 
 def varied(photograph: Prepared, transforms: Transforms, seed: int) -> Transformed:
-    """Augment a prepared photograph, and the mask of its content with it."""
-    pixels = photograph.fitted.pixels
-    content = None if transforms.preprocessing.fill == "none" else content_mask(photograph.fitted)
+    """Augment a prepared photograph, and the masks of its content and its product with it."""
+    pixels, masks = photograph.fitted.pixels, {}
+    if transforms.preprocessing.fill != "none":
+        masks["content"] = content_mask(photograph.fitted)
+    if photograph.foreground is not None:
+        masks["foreground"] = photograph.foreground
     if transforms.augmentation is not None:
-        pixels, content = vary(pixels, transforms.augmentation, _stream(seed, _Stage.VARY), content)
-    return Transformed(pixels, content, photograph.scrambled, photograph.backdrop)
+        rng = _stream(seed, _Stage.VARY)
+        pixels, *warped = vary(pixels, transforms.augmentation, rng, *masks.values())
+        masks = dict(zip(masks, warped, strict=True))
+    return Transformed(pixels, masks.get("content"), photograph.scrambled, photograph.backdrop, masks.get("foreground"))
 
 
 def with_other_background(
@@ -124,25 +136,25 @@ def with_other_background(
     box: Box | None,
     replacement: BackgroundReplacement,
     rng: np.random.Generator,
-) -> tuple[np.ndarray, Backdrop]:
+) -> tuple[np.ndarray, Backdrop, np.ndarray | None]:
     """A photograph on another background where it is its turn and its foreground can be trusted.
 
     It cannot where there is neither mask nor box, the mask cannot be read or has another size than the photograph, or
     the product takes less than 2 % or more than 95 % of it; one cut off by the photograph's border is as good as any.
 
     Returns:
-        (H, W, 3) uint8 RGB, and what became of its background.
+        (H, W, 3) uint8 RGB, what became of its background, and where that was replaced (H, W) bool, the product.
     """
     if not replacement.due(rng):
-        return image, Backdrop.KEPT
+        return image, Backdrop.KEPT, None
     try:
         found = foreground_of(image, mask_uri, box)
     except DataError:
-        return image, Backdrop.UNREADABLE
+        return image, Backdrop.UNREADABLE, None
     reason = judged(found.probability, _GUARDS).reason if found.accepted else found.reason
     if reason != "accepted":
-        return image, Backdrop[reason.upper()]
-    return replacement.replaced(image, found.probability, rng), Backdrop.REPLACED
+        return image, Backdrop[reason.upper()], None
+    return replacement.replaced(image, found.probability, rng), Backdrop.REPLACED, found.probability > 0.5
 
 
 def _stream(seed: int, stage: _Stage) -> np.random.Generator:

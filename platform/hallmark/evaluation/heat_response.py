@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from hallmark.data.batches import to_images
 from hallmark.data.foreground import read_mask
-from hallmark.data.preprocess import Preprocessing, content_mask, prepare
-from hallmark.data.tone import ToneConfig
+from hallmark.data.preprocess import Preprocessing, fit_mask
 from hallmark.evaluation.attention_map import AttentionMap, over_pixels
 from hallmark.evaluation.class_report import mean_auroc
 from hallmark.evaluation.measures import Estimate, Figures
@@ -101,10 +100,7 @@ def input_mask(row: dict, config: Preprocessing) -> np.ndarray:
     Raises:
         DataError: the mask cannot be read; names it.
     """
-    mask = np.repeat(read_mask(row["mask_uri"])[..., None], 3, axis=2)
-    fill = "black" if config.fill == "random" else config.fill
-    fitted = prepare(mask, config.model_copy(update={"tone": ToneConfig(), "fill": fill}), row["box"])
-    return (fitted.pixels[..., 0] > 127) & content_mask(fitted)
+    return fit_mask(read_mask(row["mask_uri"]) > 127, config, row["box"])
 
 
 def painted_over(images: Tensor, masks: Tensor) -> Tensor:

@@ -48,7 +48,8 @@ class MGFENLosses(Config):
     activation: float = Field(
         0.5,
         ge=0,
-        description="weight of drawing the pyramid's heat to where the whole image's class is told by",
+        description="weight of drawing the pyramid's heat to where the whole image's class is told by, on the product "
+        "where its background was replaced",
     )
     consistency: float = Field(
         0.0,
@@ -165,7 +166,8 @@ class MGFEN(Classifier):
         if together and "backdrop" in batch and losses.consistency:
             terms["consistency"] = background_consistency_loss(log_p, _pairs(gather(batch["backdrop"])))
         if together and self.pyramid is not None and losses.activation:
-            activation = class_activation(self.head.everywhere(whole.last), batch["class_index"])
+            logits_everywhere = self.head.everywhere(whole.last)
+            activation = class_activation(logits_everywhere, batch["class_index"], batch.get("foreground"))
             terms["activation"] = heat_activation_loss(gather(whole.heat), gather(activation))
         if whole.heat is not None:
             # Distributed training waits for every parameter's gradient, also while the heat has no say in any loss.

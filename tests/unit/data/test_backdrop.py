@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,7 +14,7 @@ from hallmark.data.backgrounds import BackgroundConfig, BackgroundLibrary, Backg
 from hallmark.data.batches import load_photographs, num_judged_at_once
 from hallmark.data.composite import CompositeConfig
 from hallmark.data.decode import DecodeLimits
-from hallmark.data.preprocess import Preprocessing
+from hallmark.data.preprocess import Augmentation, Preprocessing
 from hallmark.data.sampling import Labels, ShuffleConfig, ShuffleSampler
 from hallmark.data.transforms import Transforms, photograph_seed, prepared, with_other_background
 from hallmark.errors import DataError
@@ -43,7 +44,7 @@ def masked(folder: Path, body: tuple[slice, slice], name: str = "mask") -> str:
 @pytest.mark.parametrize("body", [BODY, (slice(0, 40), slice(20, 64)), (slice(0, 64), slice(0, 20))])
 def test_the_product_stays_and_the_rest_does_not_at_the_border_too(tmp_path, mode, body):
     image, rng = photograph(), np.random.default_rng(1)
-    found, outcome = with_other_background(image, masked(tmp_path, body), None, replacement(mode=mode), rng)
+    found, outcome, _ = with_other_background(image, masked(tmp_path, body), None, replacement(mode=mode), rng)
     assert outcome == Backdrop.REPLACED
     core = np.zeros((SIDE, SIDE), bool)
     core[body] = True
@@ -87,17 +88,22 @@ def _of_another_size(folder: Path) -> str:
 )
 def test_what_cannot_be_trusted_is_refused_and_the_photograph_stays(tmp_path, mask, why):
     image = photograph()
-    found, outcome = with_other_background(image, mask(tmp_path), None, replacement(), np.random.default_rng(0))
+    found, outcome, foreground = with_other_background(
+        image, mask(tmp_path), None, replacement(), np.random.default_rng(0)
+    )
     assert outcome == why
     assert found is image
+    assert foreground is None
     kept = with_other_background(image, mask(tmp_path), None, replacement(0.0), np.random.default_rng(0))
     assert kept[1] == Backdrop.KEPT
 
 
 def test_a_box_stands_in_for_a_mask():
     box = (16.0, 16.0, 48.0, 48.0)
-    found, outcome = with_other_background(photograph(), None, box, replacement(), np.random.default_rng(0))
+    found, outcome, foreground = with_other_background(photograph(), None, box, replacement(), np.random.default_rng(0))
     assert outcome == Backdrop.REPLACED
+    assert foreground[16:48, 16:48].all()
+    assert foreground.sum() == 32 * 32
     assert np.array_equal(found[28:36, 28:36], photograph()[28:36, 28:36])
 
 
@@ -112,9 +118,39 @@ def test_batches_tell_what_became_of_every_background(tmp_path):
     loaded = load_photographs(columns, transforms)
     assert loaded["backdrop"].dtype == np.int64
     assert loaded["backdrop"].tolist() == [Backdrop.REPLACED, Backdrop.NO_MASK, Backdrop.UNREADABLE]
+    # Where the background is its own, any of it may tell something.
+    assert loaded["foreground"].shape == (3, 64, 64)
+    assert loaded["foreground"].dtype == np.float32
+    wanted = np.zeros((64, 64), np.float32)
+    wanted[BODY] = 1
+    assert np.array_equal(loaded["foreground"][0], wanted)
+    assert (loaded["foreground"][1:] == 1).all()
     plain = load_photographs(columns, Transforms(DecodeLimits(), Preprocessing(side_px=SIDE)))
-    assert "backdrop" not in plain
+    assert {"backdrop", "foreground"}.isdisjoint(plain)
     assert np.array_equal(loaded["image"][1:], plain["image"][1:])
+
+
+def test_the_foreground_goes_where_the_photograph_goes(tmp_path):
+    """Cut, padded and warped; a black product, as nothing in the library is so dark."""
+    image = np.full((SIDE, 2 * SIDE, 3), 255, np.uint8)
+    mask = np.zeros((SIDE, 2 * SIDE), np.uint8)
+    image[20:50, 60:100], mask[20:50, 60:100] = 0, 255
+    Image.fromarray(image).save(tmp_path / "p.png")
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    still = {"brightness": 0, "gamma": 0, "blur_px": 0, "noise": 0}
+    warped = Augmentation(rotation_deg=30, shift=0.2, scale=0.2, perspective=0.1, **still)
+    given = Preprocessing(side_px=128, fill="white")
+    transforms = Transforms(DecodeLimits(), given, warped, background=replacement())
+    columns = {
+        name: np.array([str(tmp_path / file)] * 4, dtype=object)
+        for name, file in (("uri", "p.png"), ("mask_uri", "m.png"))
+    }
+    columns |= {"seed": np.arange(4), "box": np.array([None, (30.0, 5.0, 128.0, 60.0)] * 2, dtype=object)}
+    loaded = load_photographs(columns, transforms)
+    for pixels, shares in zip(loaded["image"], loaded["foreground"], strict=True):
+        product = cv2.resize((pixels.max(axis=2) < 25).astype(np.float32), (64, 64), interpolation=cv2.INTER_AREA)
+        assert 0.03 < shares.mean() < 0.4
+        assert np.abs(product - shares).mean() < 0.03
 
 
 def test_whether_and_what_is_drawn_is_independent_of_the_label():

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from hallmark.losses.heat_activation import class_activation, heat_activation_loss
 
@@ -33,6 +34,18 @@ def test_no_class_and_no_evidence_give_zeros_and_no_loss():
     loss.backward()
     assert float(loss.detach()) == 0.0
     assert not heat.grad.any()
+
+
+def test_a_background_that_was_drawn_tells_nothing():
+    logits = torch.randn(2, 4, 4, 6, generator=torch.Generator().manual_seed(0))
+    classes, foreground = torch.tensor([0, 3]), torch.zeros(2, 16, 16)
+    foreground[0, 4:, 4:] = foreground[1] = 1
+    found = class_activation(logits, classes, foreground)
+    assert found.shape == (2, 16, 16)
+    assert not found[0][foreground[0] == 0].any()
+    torch.testing.assert_close(found.amax(dim=(1, 2)), torch.ones(2))
+    whole = F.interpolate(class_activation(logits, classes)[:, None], size=16, mode="bilinear")[:, 0]
+    torch.testing.assert_close(found[1], whole[1] / whole[1].max())
 
 
 def test_the_loss_is_the_cross_entropy_over_the_photographs_that_have_an_activation():

@@ -133,6 +133,18 @@ def test_the_global_loss_stands_alone_before_the_start():
     }
 
 
+def test_the_heat_is_drawn_to_nothing_on_a_background_that_was_replaced():
+    method, given = make(), batch()
+    whole = method.training_loss({**given, "foreground": torch.ones(6, 64, 64)}).terms["activation"]
+    half = torch.ones(6, 64, 64)
+    half[..., :32] = 0
+    nothing = method.training_loss({**given, "foreground": 0 * half}).terms["activation"]
+    assert float(nothing.detach()) == 0.0
+    assert float(method.training_loss({**given, "foreground": half}).terms["activation"].detach()) != float(
+        whole.detach()
+    )
+
+
 def test_every_loss_reaches_the_features_that_the_head_reads():
     losses = make().training_loss(batch())
     assert losses.features.shape == (6, 5, 96)
