@@ -2,7 +2,9 @@
 
 Two drawn sets of the same items, shots, light and devices: `leaky`, where most counterfeits lie on other surfaces than
 genuine products, and `shuffled`, where the surface is drawn without looking at the label. MGFEN is trained on each with
-and without replacement, and tested on the test photographs of both; the same items are for training in both sets.
+and without replacement, and tested on the test photographs of both; the same items are for training in both sets. What
+the drawn counterfeits differ by is more than a small network learns from scratch on a few hundred photographs, so that
+marks are printed on the products of both sets: crosses, upright on genuine products and diagonal on counterfeits.
 
 recovered = (with - without) / (trained on shuffled, without - without), each tested on shuffled backgrounds.
 """
@@ -49,10 +51,11 @@ def sets(arguments: argparse.Namespace) -> dict[str, Path]:
     config = DrawConfig(photographs=arguments.photographs, side_px=256, difficulty=arguments.difficulty,
                         products=arguments.products, unrelated_share=0)  # fmt: skip
     leaky_name = "leaky_devices" if arguments.devices else "leaky"
-    shuffled = drawn(config, plan(config), arguments.out / "shuffled", arguments.workers)
+    marks = {"marks_px": arguments.marks_px}
+    shuffled = drawn(config, plan(config), arguments.out / "shuffled", arguments.workers, **marks)
     shots = leaking(config, arguments.devices)
     return {
-        "leaky": drawn(config, shots, arguments.out / leaky_name, arguments.workers, like=shuffled),
+        "leaky": drawn(config, shots, arguments.out / leaky_name, arguments.workers, like=shuffled, **marks),
         "shuffled": shuffled,
     }
 
@@ -102,6 +105,9 @@ def _recovered(without: float, replacing: float, clean: float) -> float | None:
 def _arguments() -> argparse.Namespace:
     parser = parser_of(__doc__, "runs/mgfen_background", 30)
     parser.add_argument("--photographs", type=int, default=600, help="of each set (default: %(default)s)")
+    parser.add_argument(
+        "--marks-px", type=float, default=14.0, help="width of the marks printed on the products (default: %(default)s)"
+    )
     parser.add_argument("--products", type=int, default=2, help="(default: %(default)s)")
     parser.add_argument("--difficulty", type=float, default=0.2, help="of the drawn sets (default: %(default)s)")
     parser.add_argument(

@@ -26,6 +26,7 @@ from mgfen_trainings import (
     imported,
     one_thread,
     parser_of,
+    printed,
     spread,
     tell,
     train_all,
@@ -39,49 +40,6 @@ from hallmark.evaluation.paired_difference import paired_difference
 from hallmark.types import Authenticity
 
 SIDE_PX = 1024
-_STROKES = {
-    Authenticity.GENUINE: (((0, -1), (0, 1)), ((-1, 0), (1, 0))),
-    Authenticity.COUNTERFEIT: (((-0.75, -0.75), (0.75, 0.75)), ((-0.75, 0.75), (0.75, -0.75))),
-}
-"""Ends of a mark's strokes, in half widths: arms of the diagonal cross reach as far as the mark is wide."""
-
-
-def printed(image: np.ndarray, foreground: np.ndarray, authenticity: Authenticity, seed: int, width_px: float):
-    """The photograph with a row of micro-print on the product, and where the marks lie.
-
-    Args:
-        image: (H, W, 3) uint8 RGB, not yet encoded.
-        foreground: (H, W) bool.
-        seed: of the row's place, a few px either way.
-        width_px: of a mark.
-
-    Returns:
-        (H, W, 3) uint8, and (H, W) bool.
-    """
-    rng = np.random.default_rng([seed, 7])
-    rows, columns = np.nonzero(foreground)
-    middle = np.array([columns.mean(), rows.mean()]) + rng.uniform(-12, 12, 2)
-    fine = 8
-    ink = np.zeros((256 * fine, 256 * fine), np.uint8)
-    for place in np.ndindex(3, 12):
-        # A patch of marks a little more than their own width apart.
-        at = 128 + (np.array(place[::-1]) - (5.5, 1.0)) * 2.2 * width_px + rng.uniform(-0.5, 0.5, 2)
-        for ends in _STROKES[authenticity]:
-            start, end = (np.rint((at + np.array(end) * width_px / 2) * fine).astype(int) for end in ends)
-            cv2.line(ink, start.tolist(), end.tolist(), 255, round(1.6 * fine))
-    cover = cv2.resize(ink, (256, 256), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    cover = cv2.GaussianBlur(cover, (0, 0), 0.5)[..., None]
-    left, top = (round(value) - 128 for value in middle)
-    left, top = (
-        int(np.clip(value, 0, length - 256)) for value, length in zip((left, top), image.shape[1::-1], strict=False)
-    )
-    shown = image.copy()
-    part = shown[top : top + 256, left : left + 256].astype(np.float32)
-    dark = np.where(part.mean() > 90, 0.35 * part, 0.4 * part + 130)
-    shown[top : top + 256, left : left + 256] = np.rint(part + 0.85 * cover * (dark - part)).astype(np.uint8)
-    mask = np.zeros(image.shape[:2], bool)
-    mask[top : top + 256, left : left + 256] = cover[..., 0] > 0.25
-    return shown, mask
 
 
 def photographs(arguments: argparse.Namespace) -> Path:
@@ -120,7 +78,7 @@ def _draw(genuine: Shot, shot: Shot, config: DrawConfig, folder: Path, width_px:
     if (folder / shot.file).is_file():
         return None
     made = draw_shot(genuine, config)
-    image, marks = printed(made.image, made.foreground_mask, shot.authenticity, shot.seed, width_px)
+    image, marks = printed(made.image, made.foreground_mask, shot.authenticity, shot.seed, width_px, (3, 12))
     for name, mask in ((shot.mask_file, made.foreground_mask), (shot.edit_mask_file, marks)):
         if name is not None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -21,6 +22,7 @@ import torch
 from tqdm import tqdm
 
 from hallmark.config import config_hash, load_config
+from hallmark.data.drawing import camera
 from hallmark.data.manifest import (
     ImportConfig,
     assemble,
@@ -30,7 +32,7 @@ from hallmark.data.manifest import (
     read_manifest,
     write_import,
 )
-from hallmark.data.synthetic import DrawConfig, Shot, draw_shot
+from hallmark.data.synthetic import DrawConfig, Drawn, Shot, draw_shot
 from hallmark.evaluation.class_report import share_right
 from hallmark.evaluation.measures import Estimate
 from hallmark.evaluation.outcomes import Answers, Outcome, answers_of, judge, read_outcome, write_outcome
@@ -39,8 +41,14 @@ from hallmark.evaluation.seed_bootstrap import SeedBootstrap
 from hallmark.training.bundle import Bundle, open_bundle
 from hallmark.training.plain import train_plain
 from hallmark.training.run import RunConfig
+from hallmark.types import Authenticity
 
 RESAMPLES = 2000
+_STROKES = {
+    Authenticity.GENUINE: (((0, -1), (0, 1)), ((-1, 0), (1, 0))),
+    Authenticity.COUNTERFEIT: (((-0.75, -0.75), (0.75, 0.75)), ((-0.75, 0.75), (0.75, -0.75))),
+}
+"""Ends of a mark's strokes, in half widths: arms of the diagonal cross reach as far as the mark is wide."""
 _COLUMNS = ("uri", "product", "part", "authenticity", "item_id", "mask_uri", "edit_mask_uri", "role")
 
 
@@ -141,6 +149,51 @@ def spread(estimate: Estimate, sign: str = "") -> str:
     return f"{estimate.value:{sign}.3f} [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]"
 
 
+def printed(
+    image: np.ndarray,
+    foreground: np.ndarray,
+    authenticity: Authenticity,
+    seed: int,
+    width_px: float,
+    grid: tuple[int, int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """A photograph with marks printed on the product: crosses, upright on the genuine product and else diagonal.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, not yet encoded.
+        foreground: (H, W) bool.
+        authenticity: genuine or counterfeit.
+        seed: of the patch's place, a few px either way.
+        width_px: of a mark.
+        grid: rows and columns of marks.
+
+    Returns:
+        (H, W, 3) uint8, and (H, W) bool, where the marks lie.
+    """
+    rng = np.random.default_rng([seed, 7])
+    fine, pitch = 8, 2.2 * width_px
+    tall, wide = (math.ceil(pitch * length) for length in grid)
+    ink = np.zeros((tall * fine, wide * fine), np.uint8)
+    for place in np.ndindex(*grid):
+        at = (np.array(place[::-1]) + 0.5) * pitch + rng.uniform(-0.5, 0.5, 2)
+        for ends in _STROKES[authenticity]:
+            start, end = (np.rint((at + np.array(end) * width_px / 2) * fine).astype(int) for end in ends)
+            cv2.line(ink, start.tolist(), end.tolist(), 255, round(0.27 * width_px * fine))
+    cover = cv2.resize(ink, (wide, tall), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    cover = cv2.GaussianBlur(cover, (0, 0), 0.5)
+    rows, columns = np.nonzero(foreground)
+    middle = np.array([columns.mean(), rows.mean()]) + rng.uniform(-2, 2, 2) * width_px
+    low = np.rint(middle - np.array([wide, tall]) / 2).astype(int)
+    left, top = np.clip(low, 0, np.array(image.shape[1::-1]) - (wide, tall))
+    shown, mask = image.copy(), np.zeros(image.shape[:2], bool)
+    place = slice(top, top + tall), slice(left, left + wide)
+    part = shown[place].astype(np.float32)
+    ink_colour = np.where(part.mean() > 90, 0.35 * part, 0.4 * part + 130)
+    shown[place] = np.rint(part + 0.85 * cover[..., None] * (ink_colour - part)).astype(np.uint8)
+    mask[place] = cover > 0.25
+    return shown, mask
+
+
 def drawn(
     config: DrawConfig,
     shots: Sequence[Shot],
@@ -148,6 +201,7 @@ def drawn(
     workers: int,
     ratio: str = "6:1:3",
     like: Path | None = None,
+    marks_px: float | None = None,
 ) -> Path:
     """Draw photographs and import them, unless that was done.
 
@@ -155,6 +209,7 @@ def drawn(
         shots: what is drawn; their circumstances may differ from the config's.
         ratio: train : val : test.
         like: a manifest of the same items, whose roles are taken over.
+        marks_px: width of marks that are printed on the products; None = none are.
 
     Returns:
         The path of the manifest.
@@ -164,7 +219,7 @@ def drawn(
         return manifest
     items = [list(group) for _, group in groupby(shots, key=lambda shot: shot.item_id)]
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), one_thread) as pool:
-        list(tqdm(pool.map(partial(_draw, config=config, folder=folder), items), total=len(items),
+        list(tqdm(pool.map(partial(_draw, config=config, folder=folder, marks_px=marks_px), items), total=len(items),
                   desc=f"drawing {folder.name}", ascii=True, mininterval=5))  # fmt: skip
     listed = folder / "photographs.csv"
     with listed.open("w", newline="") as file:
@@ -177,7 +232,7 @@ def drawn(
     return imported(listed, manifest.parent, ratio)
 
 
-def _draw(shots: list[Shot], config: DrawConfig, folder: Path) -> None:
+def _draw(shots: list[Shot], config: DrawConfig, folder: Path, marks_px: float | None) -> None:
     for shot in shots:
         if (folder / shot.file).is_file():
             continue
@@ -191,8 +246,14 @@ def _draw(shots: list[Shot], config: DrawConfig, folder: Path) -> None:
         place = folder / shot.file
         place.parent.mkdir(parents=True, exist_ok=True)
         draft = place.with_suffix(".part")
-        draft.write_bytes(made.jpeg)
+        draft.write_bytes(made.jpeg if marks_px is None else _marked(shot, made, marks_px))
         draft.replace(place)
+
+
+def _marked(shot: Shot, made: Drawn, width_px: float) -> bytes:
+    image, _ = printed(made.image, made.foreground_mask, shot.authenticity, shot.seed, width_px, (2, 3))
+    device = next(device for device in camera.DEVICES if device.name == shot.device_id)
+    return camera.encoded(image, device, shot.seed)
 
 
 def _roles(manifest: Path) -> dict[str, str]:
