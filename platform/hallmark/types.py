@@ -78,8 +78,8 @@ class Batch(TypedDict):
     backdrop: NotRequired[torch.Tensor]
     """(B,) int64, a `Backdrop`; only where backgrounds are replaced."""
     foreground: NotRequired[torch.Tensor]
-    """(B, h, w) float32 in [0, 1]: how much of each place shows the product; 1 where the background is the photograph's
-    own. Only where backgrounds are replaced."""
+    """(B, h, w) float32 in [0, 1]: how much of each place shows the product; 1 everywhere where no mask can be
+    trusted. Only where backgrounds are replaced."""
 
 
 class _Answer(BaseModel):

@@ -81,7 +81,7 @@ def load_photographs(columns: Columns, transforms: Transforms) -> Columns:
         The labels; `image` (B, side, side, 3) uint8; where padding can occur `content` (B, side, side) bool; where
         photographs are scrambled `scrambled` (B,) bool, with `genuine`, `class_index` and `identity` by its policy;
         where backgrounds are replaced `backdrop` (B,) int64, a `Backdrop`, and `foreground` (B, 64, 64) float32 in
-        [0, 1], how much of each place shows the product, 1 everywhere where the background is the photograph's own.
+        [0, 1], how much of each place shows the product, 1 everywhere where no mask can be trusted.
 
     Raises:
         DecodeError, DataError: a photograph that the manifest lists cannot be read; names it.

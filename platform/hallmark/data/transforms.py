@@ -54,7 +54,7 @@ class Prepared:
     scrambled: bool
     backdrop: Backdrop = Backdrop.KEPT
     foreground: np.ndarray | None = None
-    """(S, S) bool: where the product lies; None unless the background was replaced."""
+    """(S, S) bool: where the product lies; None where no backgrounds are replaced, or no mask can be trusted."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Transformed:
     scrambled: bool
     backdrop: Backdrop = Backdrop.KEPT
     foreground: np.ndarray | None = None
-    """(side, side) bool: where the product lies; None unless the background was replaced."""
+    """(side, side) bool: where the product lies; None where no backgrounds are replaced, or no mask can be trusted."""
 
 
 def photograph_seed(seed: int, epoch: int, image_id: str, copy: int = 0) -> int:
@@ -143,18 +143,20 @@ def with_other_background(
     the product takes less than 2 % or more than 95 % of it; one cut off by the photograph's border is as good as any.
 
     Returns:
-        (H, W, 3) uint8 RGB, what became of its background, and where that was replaced (H, W) bool, the product.
+        (H, W, 3) uint8 RGB; what became of its background; and (H, W) bool, the product, None where it is not known.
     """
-    if not replacement.due(rng):
-        return image, Backdrop.KEPT, None
+    due = replacement.due(rng)
     try:
         found = foreground_of(image, mask_uri, box)
+        reason = judged(found.probability, _GUARDS).reason if found.accepted else found.reason
     except DataError:
-        return image, Backdrop.UNREADABLE, None
-    reason = judged(found.probability, _GUARDS).reason if found.accepted else found.reason
+        reason = "unreadable"
     if reason != "accepted":
-        return image, Backdrop[reason.upper()], None
-    return replacement.replaced(image, found.probability, rng), Backdrop.REPLACED, found.probability > 0.5
+        return image, Backdrop[reason.upper()] if due else Backdrop.KEPT, None
+    product = found.probability > 0.5
+    if not due:
+        return image, Backdrop.KEPT, product
+    return replacement.replaced(image, found.probability, rng), Backdrop.REPLACED, product
 
 
 def _stream(seed: int, stage: _Stage) -> np.random.Generator:

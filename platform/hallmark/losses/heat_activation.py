@@ -15,8 +15,8 @@ def class_activation(logits: Tensor, class_index: Tensor, foreground: Tensor | N
     """Where a photograph's class is told by more than elsewhere in it, from 0 to 1 at its strongest place.
 
     The class's logit less the mean of all classes, since softmax looks at differences alone, less that difference's
-    mean over the image, since what speaks for the class everywhere tells no place; below the mean it is 0. A background
-    that was drawn at random tells nothing, whatever the network reads in it: there it is 0 too.
+    mean over the image, since what speaks for the class everywhere tells no place; below the mean it is 0. What lies
+    around a product must not tell its class, whatever the network reads in it: there it is 0 too.
 
     Args:
         logits: (B, h, w, C), a head's answer to each place's features.

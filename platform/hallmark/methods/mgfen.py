@@ -49,7 +49,7 @@ class MGFENLosses(Config):
         0.5,
         ge=0,
         description="weight of drawing the pyramid's heat to where the whole image's class is told by, on the product "
-        "where its background was replaced",
+        "where a mask is known and backgrounds are replaced",
     )
     consistency: float = Field(
         0.0,

@@ -47,7 +47,11 @@ class FeaturePyramid(nn.Module):
 
 
 class PyramidHeat(nn.Module):
-    """One heat map from all levels: the mean of sigmoid(Conv3x3(P_i)) at the finest level's size (MGFEN eq. 4)."""
+    """One heat map from all levels: Conv3x3(P_i) at the finest level's size, their mean, sigmoid (after MGFEN eq. 4).
+
+    The equation takes the sigmoid of each level. A mean of log-odds lets a fine level overrule a coarse one, whose
+    cells are larger than what they mark; in a mean of probabilities none can.
+    """
 
     def __init__(self, levels: int, channels: int):
         super().__init__()
@@ -55,10 +59,10 @@ class PyramidHeat(nn.Module):
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """Levels (B, D, h_i, w_i), fine to coarse -> (B, h_1, w_1) float32 in [0, 1]."""
-        maps = [convolution(level).float().sigmoid() for convolution, level in zip(self.heat, levels, strict=True)]
+        maps = [convolution(level).float() for convolution, level in zip(self.heat, levels, strict=True)]
         size = maps[0].shape[-2:]
         raised = [F.interpolate(one, size=size, mode="bilinear", align_corners=False) for one in maps]
-        return torch.stack(raised).mean(dim=0).squeeze(1)
+        return torch.stack(raised).mean(dim=0).squeeze(1).sigmoid()
 
 
 def channel_heat(features: Tensor) -> Tensor:

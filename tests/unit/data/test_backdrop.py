@@ -95,7 +95,17 @@ def test_what_cannot_be_trusted_is_refused_and_the_photograph_stays(tmp_path, ma
     assert found is image
     assert foreground is None
     kept = with_other_background(image, mask(tmp_path), None, replacement(0.0), np.random.default_rng(0))
-    assert kept[1] == Backdrop.KEPT
+    assert kept[1:] == (Backdrop.KEPT, None)
+
+
+def test_a_photograph_whose_turn_has_not_come_is_as_it_was_and_its_product_known(tmp_path):
+    image = photograph()
+    rng = np.random.default_rng(0)
+    found, outcome, foreground = with_other_background(image, masked(tmp_path, BODY), None, replacement(0.0), rng)
+    assert found is image
+    assert outcome == Backdrop.KEPT
+    assert foreground[BODY].all()
+    assert foreground.sum() == foreground[BODY].size
 
 
 def test_a_box_stands_in_for_a_mask():
@@ -118,7 +128,7 @@ def test_batches_tell_what_became_of_every_background(tmp_path):
     loaded = load_photographs(columns, transforms)
     assert loaded["backdrop"].dtype == np.int64
     assert loaded["backdrop"].tolist() == [Backdrop.REPLACED, Backdrop.NO_MASK, Backdrop.UNREADABLE]
-    # Where the background is its own, any of it may tell something.
+    # Where the product is not known, it may be anywhere.
     assert loaded["foreground"].shape == (3, 64, 64)
     assert loaded["foreground"].dtype == np.float32
     wanted = np.zeros((64, 64), np.float32)

@@ -36,7 +36,7 @@ def test_no_class_and_no_evidence_give_zeros_and_no_loss():
     assert not heat.grad.any()
 
 
-def test_a_background_that_was_drawn_tells_nothing():
+def test_a_background_tells_nothing():
     logits = torch.randn(2, 4, 4, 6, generator=torch.Generator().manual_seed(0))
     classes, foreground = torch.tensor([0, 3]), torch.zeros(2, 16, 16)
     foreground[0, 4:, 4:] = foreground[1] = 1

@@ -133,7 +133,7 @@ def test_the_global_loss_stands_alone_before_the_start():
     }
 
 
-def test_the_heat_is_drawn_to_nothing_on_a_background_that_was_replaced():
+def test_the_heat_is_drawn_to_nothing_on_a_background():
     method, given = make(), batch()
     whole = method.training_loss({**given, "foreground": torch.ones(6, 64, 64)}).terms["activation"]
     half = torch.ones(6, 64, 64)

@@ -68,12 +68,12 @@ def test_sides_that_do_not_halve_are_no_trouble():
     assert [tuple(level.shape) for level in levels] == [(1, 4, 7, 5), (1, 4, 4, 3)]
 
 
-def test_heat_is_the_mean_over_the_levels_at_the_finest_size():
+def test_heat_is_the_mean_of_the_levels_log_odds_at_the_finest_size():
     torch.manual_seed(0)
     levels = [torch.randn(2, 4, 8, 8), torch.randn(2, 4, 4, 4)]
     heat = PyramidHeat(2, 4)
-    fine, coarse = (one(level).sigmoid() for one, level in zip(heat.heat, levels, strict=True))
-    wanted = (fine + F.interpolate(coarse, size=(8, 8), mode="bilinear")) / 2
+    fine, coarse = (one(level) for one, level in zip(heat.heat, levels, strict=True))
+    wanted = ((fine + F.interpolate(coarse, size=(8, 8), mode="bilinear")) / 2).sigmoid()
     found = heat(levels)
     torch.testing.assert_close(found, wanted[:, 0])
     assert 0 <= float(found.detach().min()) <= float(found.detach().max()) <= 1
