@@ -4,7 +4,7 @@ Two drawn sets of the same items, shots, light and devices: `leaky`, where most 
 genuine products, and `shuffled`, where the surface is drawn without looking at the label. MGFEN is trained on each with
 and without replacement, and tested on the test photographs of both; the same items are for training in both sets. What
 the drawn counterfeits differ by is more than a small network learns from scratch on a few hundred photographs, so that
-marks are printed on the products of both sets: crosses, upright on genuine products and diagonal on counterfeits.
+marks are printed on the products of both sets, in blue ink on genuine products and in green on counterfeits.
 
 recovered = (with - without) / (trained on shuffled, without - without), each tested on shuffled backgrounds.
 """
@@ -106,7 +106,7 @@ def _arguments() -> argparse.Namespace:
     parser = parser_of(__doc__, "runs/mgfen_background", 30)
     parser.add_argument("--photographs", type=int, default=600, help="of each set (default: %(default)s)")
     parser.add_argument(
-        "--marks-px", type=float, default=14.0, help="width of the marks printed on the products (default: %(default)s)"
+        "--marks-px", type=int, default=14, help="width of the marks printed on the products (default: %(default)s)"
     )
     parser.add_argument("--products", type=int, default=2, help="(default: %(default)s)")
     parser.add_argument("--difficulty", type=float, default=0.2, help="of the drawn sets (default: %(default)s)")

@@ -1,8 +1,9 @@
 """What windows of the photograph's own pixels are worth to MGFEN, against windows of the 448 px image.
 
-Drawn photographs of 1024 px. Every product carries a row of micro-print marks, 6 px wide: crosses that stand upright
-on the genuine product and lie diagonally on the counterfeit, in the same ink. Nothing else tells them apart. Two
-recipes, alike but for `windows.native`, are trained with the same seeds and compared answer by answer.
+Drawn photographs of 1024 px. Every product carries a patch of micro-print, marks 6 px wide: even in tone on the genuine
+product, and in bars of 2 px on the counterfeit, of the same mean tone. Nothing else tells them apart, and at 448 px the
+bars are finer than a pixel. Two recipes, alike but for `windows.native`, are trained with the same seeds and compared
+answer by answer.
 """
 
 from __future__ import annotations
@@ -40,6 +41,19 @@ from hallmark.evaluation.paired_difference import paired_difference
 from hallmark.types import Authenticity
 
 SIDE_PX = 1024
+_DARK, _LIGHT = 20.0, 235.0
+_GRID = (30, 30)
+
+
+def _mark(authenticity: Authenticity, width_px: int) -> np.ndarray:
+    """(w, w, 3) levels: bars of 2 px, dark, light, dark, or their mean."""
+    bars = np.where(np.arange(width_px) // 2 % 2 == 0, _DARK, _LIGHT)
+    mark = (
+        np.full((width_px, width_px), bars.mean())
+        if authenticity is Authenticity.GENUINE
+        else np.tile(bars, (width_px, 1))
+    )
+    return np.repeat(mark[..., None], 3, axis=2)
 
 
 def photographs(arguments: argparse.Namespace) -> Path:
@@ -73,12 +87,12 @@ def _made(shot: Shot, number: int) -> Shot:
     return replace(shot, authenticity=kind, file=name, item_id=shot.item_id.replace("genuine", str(kind)))
 
 
-def _draw(genuine: Shot, shot: Shot, config: DrawConfig, folder: Path, width_px: float) -> float | None:
+def _draw(genuine: Shot, shot: Shot, config: DrawConfig, folder: Path, width_px: int) -> float | None:
     """Returns how wide its marks are, px."""
     if (folder / shot.file).is_file():
         return None
     made = draw_shot(genuine, config)
-    image, marks = printed(made.image, made.foreground_mask, shot.authenticity, shot.seed, width_px, (3, 12))
+    image, marks = printed(made.image, made.foreground_mask, _mark(shot.authenticity, width_px), _GRID, shot.seed)
     for name, mask in ((shot.mask_file, made.foreground_mask), (shot.edit_mask_file, marks)):
         if name is not None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +150,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = parser_of(__doc__, "runs/mgfen_native", 30)
     parser.add_argument("--photographs", type=int, default=160, help="half of them counterfeit (default: %(default)s)")
-    parser.add_argument("--width-px", type=float, default=6.0, help="of a mark (default: %(default)s)")
+    parser.add_argument("--width-px", type=int, default=6, help="of a mark (default: %(default)s)")
     parser.add_argument("--part", default="woven_label", help="the product drawn (default: %(default)s)")
     parser.add_argument("--global-px", type=int, default=448, help="of the global branch (default: %(default)s)")
     parser.add_argument("--crop-px", type=int, default=224, help="of a window (default: %(default)s)")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import math
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -44,11 +43,6 @@ from hallmark.training.run import RunConfig
 from hallmark.types import Authenticity
 
 RESAMPLES = 2000
-_STROKES = {
-    Authenticity.GENUINE: (((0, -1), (0, 1)), ((-1, 0), (1, 0))),
-    Authenticity.COUNTERFEIT: (((-0.75, -0.75), (0.75, 0.75)), ((-0.75, 0.75), (0.75, -0.75))),
-}
-"""Ends of a mark's strokes, in half widths: arms of the diagonal cross reach as far as the mark is wide."""
 _COLUMNS = ("uri", "product", "part", "authenticity", "item_id", "mask_uri", "edit_mask_uri", "role")
 
 
@@ -150,47 +144,35 @@ def spread(estimate: Estimate, sign: str = "") -> str:
 
 
 def printed(
-    image: np.ndarray,
-    foreground: np.ndarray,
-    authenticity: Authenticity,
-    seed: int,
-    width_px: float,
-    grid: tuple[int, int],
+    image: np.ndarray, foreground: np.ndarray, mark: np.ndarray, grid: tuple[int, int], seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A photograph with marks printed on the product: crosses, upright on the genuine product and else diagonal.
+    """A photograph with a patch of marks printed on the product's middle.
 
     Args:
         image: (H, W, 3) uint8 RGB, not yet encoded.
         foreground: (H, W) bool.
-        authenticity: genuine or counterfeit.
-        seed: of the patch's place, a few px either way.
-        width_px: of a mark.
+        mark: (w, w, 3) float, sRGB levels 0 to 255.
         grid: rows and columns of marks.
+        seed: of the patch's place, a few px either way.
 
     Returns:
         (H, W, 3) uint8, and (H, W) bool, where the marks lie.
     """
-    rng = np.random.default_rng([seed, 7])
-    fine, pitch = 8, 2.2 * width_px
-    tall, wide = (math.ceil(pitch * length) for length in grid)
-    ink = np.zeros((tall * fine, wide * fine), np.uint8)
-    for place in np.ndindex(*grid):
-        at = (np.array(place[::-1]) + 0.5) * pitch + rng.uniform(-0.5, 0.5, 2)
-        for ends in _STROKES[authenticity]:
-            start, end = (np.rint((at + np.array(end) * width_px / 2) * fine).astype(int) for end in ends)
-            cv2.line(ink, start.tolist(), end.tolist(), 255, round(0.27 * width_px * fine))
-    cover = cv2.resize(ink, (wide, tall), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    cover = cv2.GaussianBlur(cover, (0, 0), 0.5)
+    width = len(mark)
+    pitch = width + max(2, width // 3)
+    patch = np.zeros((pitch * grid[0], pitch * grid[1], 3), np.float32)
+    cover = np.zeros(patch.shape[:2], bool)
+    for row, column in np.ndindex(*grid):
+        place = slice(row * pitch, row * pitch + width), slice(column * pitch, column * pitch + width)
+        patch[place], cover[place] = mark, True
     rows, columns = np.nonzero(foreground)
-    middle = np.array([columns.mean(), rows.mean()]) + rng.uniform(-2, 2, 2) * width_px
-    low = np.rint(middle - np.array([wide, tall]) / 2).astype(int)
-    left, top = np.clip(low, 0, np.array(image.shape[1::-1]) - (wide, tall))
+    shift = np.random.default_rng([seed, 7]).uniform(-2, 2, 2) * width
+    low = np.rint(np.array([rows.mean(), columns.mean()]) + shift - np.array(cover.shape) / 2).astype(int)
+    top, left = np.clip(low, 0, np.array(image.shape[:2]) - cover.shape)
     shown, mask = image.copy(), np.zeros(image.shape[:2], bool)
-    place = slice(top, top + tall), slice(left, left + wide)
-    part = shown[place].astype(np.float32)
-    ink_colour = np.where(part.mean() > 90, 0.35 * part, 0.4 * part + 130)
-    shown[place] = np.rint(part + 0.85 * cover[..., None] * (ink_colour - part)).astype(np.uint8)
-    mask[place] = cover > 0.25
+    place = slice(top, top + cover.shape[0]), slice(left, left + cover.shape[1])
+    ink = np.where(cover[..., None], 0.9 * patch + 0.1 * shown[place], shown[place])
+    shown[place], mask[place] = np.rint(ink).astype(np.uint8), cover
     return shown, mask
 
 
@@ -201,7 +183,7 @@ def drawn(
     workers: int,
     ratio: str = "6:1:3",
     like: Path | None = None,
-    marks_px: float | None = None,
+    marks_px: int | None = None,
 ) -> Path:
     """Draw photographs and import them, unless that was done.
 
@@ -232,7 +214,7 @@ def drawn(
     return imported(listed, manifest.parent, ratio)
 
 
-def _draw(shots: list[Shot], config: DrawConfig, folder: Path, marks_px: float | None) -> None:
+def _draw(shots: list[Shot], config: DrawConfig, folder: Path, marks_px: int | None) -> None:
     for shot in shots:
         if (folder / shot.file).is_file():
             continue
@@ -250,8 +232,9 @@ def _draw(shots: list[Shot], config: DrawConfig, folder: Path, marks_px: float |
         draft.replace(place)
 
 
-def _marked(shot: Shot, made: Drawn, width_px: float) -> bytes:
-    image, _ = printed(made.image, made.foreground_mask, shot.authenticity, shot.seed, width_px, (2, 3))
+def _marked(shot: Shot, made: Drawn, width_px: int) -> bytes:
+    ink = (40.0, 70.0, 190.0) if shot.authenticity is Authenticity.GENUINE else (40.0, 150.0, 90.0)
+    image, _ = printed(made.image, made.foreground_mask, np.full((width_px, width_px, 3), ink), (2, 3), shot.seed)
     device = next(device for device in camera.DEVICES if device.name == shot.device_id)
     return camera.encoded(image, device, shot.seed)
 
