@@ -153,7 +153,7 @@ def main() -> None:
     arguments = _arguments()
     arguments.out.mkdir(parents=True, exist_ok=True)
     manifest = manifest_of(arguments)
-    common = (f"optimiser.epochs={arguments.epochs}", *arguments.set)
+    common = (f"optimiser.epochs={arguments.epochs}", f"method.global_px={arguments.global_px}", *arguments.set)
     chosen = [Recipe(name, manifest, (*laid, *common)) for name, laid in RECIPES.items() if name in arguments.recipes]
     train_all(chosen, arguments)
     told, shares, outcomes = {}, {}, {}
@@ -175,14 +175,15 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = parser_of(__doc__, "runs/mgfen_heat", 30)
+    parser = parser_of(__doc__, "runs/mgfen_heat", 15)
     parser.add_argument("--photographs", type=int, default=240, help="(default: %(default)s)")
     parser.add_argument("--products", type=int, default=2, help="(default: %(default)s)")
-    parser.add_argument("--difficulty", type=float, default=0.1, help="(default: %(default)s)")
+    parser.add_argument("--difficulty", type=float, default=0.05, help="(default: %(default)s)")
     parser.add_argument(
         "--leaky", action=argparse.BooleanOptionalAction, default=True,
         help="whether ground and things follow the label (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument("--global-px", type=int, default=192, help="of the global branch (default: %(default)s)")
     parser.add_argument("--side-px", type=int, default=256, help="of a photograph (default: %(default)s)")
     parser.add_argument(
         "--product-share", type=float, default=0.5, help="side of the drawn shot, of the photograph's; its product "

@@ -1,9 +1,9 @@
 """What windows of the photograph's own pixels are worth to MGFEN, against windows of the 448 px image.
 
 Drawn photographs of 1024 px. Every product carries a patch of micro-print, marks 6 px wide: even in tone on the genuine
-product, and in bars of 2 px on the counterfeit, of the same mean tone. Nothing else tells them apart, and at 448 px the
-bars are finer than a pixel. Two recipes, alike but for `windows.native`, are trained with the same seeds and compared
-answer by answer.
+product, and in bars of 1 px on the counterfeit, of the same mean tones. Nothing else tells them apart, and at 448 px
+the bars are finer than a pixel. Two recipes, alike but for `windows.native`, are trained with the same seeds and
+compared answer by answer.
 """
 
 from __future__ import annotations
@@ -41,19 +41,17 @@ from hallmark.evaluation.paired_difference import paired_difference
 from hallmark.types import Authenticity
 
 SIDE_PX = 1024
-_DARK, _LIGHT = 20.0, 235.0
+_CONTRAST = 90.0
 _GRID = (30, 30)
 
 
-def _mark(authenticity: Authenticity, width_px: int) -> np.ndarray:
-    """(w, w, 3) levels: bars of 2 px, dark, light, dark, or their mean."""
-    bars = np.where(np.arange(width_px) // 2 % 2 == 0, _DARK, _LIGHT)
-    mark = (
-        np.full((width_px, width_px), bars.mean())
-        if authenticity is Authenticity.GENUINE
-        else np.tile(bars, (width_px, 1))
-    )
-    return np.repeat(mark[..., None], 3, axis=2)
+def _marks(authenticity: Authenticity, seed: int, width_px: int) -> np.ndarray:
+    """(rows, columns, w, w, 3) levels: bars of 1 px, or even marks of the same means, which differ by chance."""
+    middles = np.random.default_rng([seed, 8]).uniform(_CONTRAST, 255 - _CONTRAST, _GRID)
+    bars = middles[..., None] + _CONTRAST * (-1.0) ** np.arange(width_px)
+    if authenticity is Authenticity.GENUINE:
+        bars = np.broadcast_to(bars.mean(axis=2, keepdims=True), bars.shape)
+    return np.broadcast_to(bars[:, :, None, :, None], (*_GRID, width_px, width_px, 3))
 
 
 def photographs(arguments: argparse.Namespace) -> Path:
@@ -92,7 +90,8 @@ def _draw(genuine: Shot, shot: Shot, config: DrawConfig, folder: Path, width_px:
     if (folder / shot.file).is_file():
         return None
     made = draw_shot(genuine, config)
-    image, marks = printed(made.image, made.foreground_mask, _mark(shot.authenticity, width_px), _GRID, shot.seed)
+    given = _marks(shot.authenticity, shot.seed, width_px)
+    image, marks = printed(made.image, made.foreground_mask, given, shot.seed)
     for name, mask in ((shot.mask_file, made.foreground_mask), (shot.edit_mask_file, marks)):
         if name is not None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -143,28 +143,25 @@ def spread(estimate: Estimate, sign: str = "") -> str:
     return f"{estimate.value:{sign}.3f} [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]"
 
 
-def printed(
-    image: np.ndarray, foreground: np.ndarray, mark: np.ndarray, grid: tuple[int, int], seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+def printed(image: np.ndarray, foreground: np.ndarray, marks: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """A photograph with a patch of marks printed on the product's middle.
 
     Args:
         image: (H, W, 3) uint8 RGB, not yet encoded.
         foreground: (H, W) bool.
-        mark: (w, w, 3) float, sRGB levels 0 to 255.
-        grid: rows and columns of marks.
+        marks: (rows, columns, w, w, 3) float, sRGB levels 0 to 255.
         seed: of the patch's place, a few px either way.
 
     Returns:
         (H, W, 3) uint8, and (H, W) bool, where the marks lie.
     """
-    width = len(mark)
+    grid, width = marks.shape[:2], marks.shape[2]
     pitch = width + max(2, width // 3)
     patch = np.zeros((pitch * grid[0], pitch * grid[1], 3), np.float32)
     cover = np.zeros(patch.shape[:2], bool)
     for row, column in np.ndindex(*grid):
         place = slice(row * pitch, row * pitch + width), slice(column * pitch, column * pitch + width)
-        patch[place], cover[place] = mark, True
+        patch[place], cover[place] = marks[row, column], True
     rows, columns = np.nonzero(foreground)
     shift = np.random.default_rng([seed, 7]).uniform(-2, 2, 2) * width
     low = np.rint(np.array([rows.mean(), columns.mean()]) + shift - np.array(cover.shape) / 2).astype(int)
@@ -234,7 +231,8 @@ def _draw(shots: list[Shot], config: DrawConfig, folder: Path, marks_px: int | N
 
 def _marked(shot: Shot, made: Drawn, width_px: int) -> bytes:
     ink = (40.0, 70.0, 190.0) if shot.authenticity is Authenticity.GENUINE else (40.0, 150.0, 90.0)
-    image, _ = printed(made.image, made.foreground_mask, np.full((width_px, width_px, 3), ink), (2, 3), shot.seed)
+    marks = np.broadcast_to(ink, (2, 3, width_px, width_px, 3))
+    image, _ = printed(made.image, made.foreground_mask, marks, shot.seed)
     device = next(device for device in camera.DEVICES if device.name == shot.device_id)
     return camera.encoded(image, device, shot.seed)
 
