@@ -103,10 +103,10 @@ def _recovered(without: float, replacing: float, clean: float) -> float | None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = parser_of(__doc__, "runs/mgfen_background", 30)
-    parser.add_argument("--photographs", type=int, default=600, help="of each set (default: %(default)s)")
+    parser = parser_of(__doc__, "runs/mgfen_background", 24)
+    parser.add_argument("--photographs", type=int, default=480, help="of each set (default: %(default)s)")
     parser.add_argument(
-        "--marks-px", type=int, default=14, help="width of the marks printed on the products (default: %(default)s)"
+        "--marks-px", type=int, default=4, help="width of the marks printed on the products (default: %(default)s)"
     )
     parser.add_argument("--products", type=int, default=2, help="(default: %(default)s)")
     parser.add_argument("--difficulty", type=float, default=0.2, help="of the drawn sets (default: %(default)s)")

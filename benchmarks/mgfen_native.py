@@ -114,10 +114,10 @@ def recipes(manifest: Path, arguments: argparse.Namespace) -> list[Recipe]:
         f"method.global_px={arguments.global_px}",
         f"method.windows.crop_px={arguments.crop_px}",
         f"method.windows.count={arguments.count}",
-        "method.windows.sides=[0.2143]",
+        f"method.windows.sides=[{arguments.crop_px / SIDE_PX}]",
         "background=null",
         "augmentation={rotation_deg: 2.0, shift: 0.02, scale: 0.03, perspective: 0.01, blur_px: 0.0}",
-        "sampling={batch_size: 8, showings: 1}",
+        "sampling={batch_size: 4, showings: 1}",
         "validate_every=5",
         *arguments.set,
     )
@@ -152,8 +152,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--width-px", type=int, default=6, help="of a mark (default: %(default)s)")
     parser.add_argument("--part", default="woven_label", help="the product drawn (default: %(default)s)")
     parser.add_argument("--global-px", type=int, default=448, help="of the global branch (default: %(default)s)")
-    parser.add_argument("--crop-px", type=int, default=224, help="of a window (default: %(default)s)")
-    parser.add_argument("--count", type=int, default=2, help="windows a photograph (default: %(default)s)")
+    parser.add_argument(
+        "--crop-px", type=int, default=112, help="of a window, cut at the photograph's own size (default: %(default)s)"
+    )
+    parser.add_argument("--count", type=int, default=4, help="windows a photograph (default: %(default)s)")
     return parser.parse_args()
 
 
