@@ -38,8 +38,10 @@ _COLD = 1e-6
 
 
 class MGFENLosses(Config):
-    """L = L_global + local·L_local + vote·L_vote + activation·L_activation + consistency·L_consistency (section 3.4 has
-    the first two)."""
+    """L = L_global + local·L_local + vote·L_vote + activation·L_activation + consistency·L_consistency.
+
+    The first two are those of section 3.4.
+    """
 
     local: float = Field(1.0, ge=0, description="weight of the windows' own entropy, lambda of equation 8")
     vote: float = Field(
