@@ -1,7 +1,7 @@
 """What windows of the photograph's own pixels are worth to MGFEN, against windows of the 448 px image.
 
 Drawn photographs of 1024 px. Every product carries a patch of micro-print, marks 6 px wide: even in tone on the genuine
-product, and in bars of 1 px on the counterfeit, of the same mean tones. Nothing else tells them apart, and at 448 px
+product, and in bars of 2 px on the counterfeit, of the same mean tones. Nothing else tells them apart, and at 448 px
 the bars are finer than a pixel. Two recipes, alike but for `windows.native`, are trained with the same seeds and
 compared answer by answer.
 """
@@ -41,14 +41,15 @@ from hallmark.evaluation.paired_difference import paired_difference
 from hallmark.types import Authenticity
 
 SIDE_PX = 1024
-_CONTRAST = 90.0
+_DARK, _LIGHT = 10.0, 245.0
 _GRID = (30, 30)
 
 
 def _marks(authenticity: Authenticity, seed: int, width_px: int) -> np.ndarray:
-    """(rows, columns, w, w, 3) levels: bars of 1 px, or even marks of the same means, which differ by chance."""
-    middles = np.random.default_rng([seed, 8]).uniform(_CONTRAST, 255 - _CONTRAST, _GRID)
-    bars = middles[..., None] + _CONTRAST * (-1.0) ** np.arange(width_px)
+    """(rows, columns, w, w, 3) levels: bars of 2 px, or even marks of the same means; light or dark by chance."""
+    dark = np.where(np.arange(width_px) // 2 % 2 == 0, _DARK, _LIGHT)
+    light = np.random.default_rng([seed, 8]).random(_GRID)[..., None] < 0.5
+    bars = np.where(light, _DARK + _LIGHT - dark, dark)
     if authenticity is Authenticity.GENUINE:
         bars = np.broadcast_to(bars.mean(axis=2, keepdims=True), bars.shape)
     return np.broadcast_to(bars[:, :, None, :, None], (*_GRID, width_px, width_px, 3))
@@ -153,7 +154,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--part", default="woven_label", help="the product drawn (default: %(default)s)")
     parser.add_argument("--global-px", type=int, default=448, help="of the global branch (default: %(default)s)")
     parser.add_argument(
-        "--crop-px", type=int, default=112, help="of a window, cut at the photograph's own size (default: %(default)s)"
+        "--crop-px", type=int, default=128, help="of a window, cut at the photograph's own size (default: %(default)s)"
     )
     parser.add_argument("--count", type=int, default=4, help="windows a photograph (default: %(default)s)")
     return parser.parse_args()
