@@ -42,7 +42,7 @@ from hallmark.types import Authenticity
 
 SIDE_PX = 1024
 _DARK, _LIGHT = 10.0, 245.0
-_GRID = (30, 30)
+_GRID = (36, 80)
 
 
 def _marks(authenticity: Authenticity, seed: int, width_px: int) -> np.ndarray:
@@ -116,7 +116,6 @@ def recipes(manifest: Path, arguments: argparse.Namespace) -> list[Recipe]:
         f"method.windows.crop_px={arguments.crop_px}",
         f"method.windows.count={arguments.count}",
         f"method.windows.sides=[{arguments.crop_px / SIDE_PX}]",
-        "background=null",
         "augmentation={rotation_deg: 2.0, shift: 0.02, scale: 0.03, perspective: 0.01, blur_px: 0.0}",
         "sampling={batch_size: 4, showings: 1}",
         "validate_every=5",

@@ -77,6 +77,8 @@ class Batch(TypedDict):
     """(B,) bool, KAG-MTLN only."""
     backdrop: NotRequired[torch.Tensor]
     """(B,) int64, a `Backdrop`; only where backgrounds are replaced."""
+    content: NotRequired[torch.Tensor]
+    """(B, H, W) bool: photograph and not padding; only where padding can occur."""
     foreground: NotRequired[torch.Tensor]
     """(B, h, w) float32 in [0, 1]: how much of each place shows the product; 1 everywhere where no mask can be
     trusted. Only where backgrounds are replaced."""

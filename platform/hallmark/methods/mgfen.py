@@ -35,6 +35,7 @@ from hallmark.types import Backdrop, Batch
 
 _FLAT_HEAT = 0.005
 _COLD = 1e-6
+_TELLING_SIDE = 64
 
 
 class MGFENLosses(Config):
@@ -169,7 +170,7 @@ class MGFEN(Classifier):
             terms["consistency"] = background_consistency_loss(log_p, _pairs(gather(batch["backdrop"])))
         if together and self.pyramid is not None and losses.activation:
             logits_everywhere = self.head.everywhere(whole.last)
-            activation = class_activation(logits_everywhere, batch["class_index"], batch.get("foreground"))
+            activation = class_activation(logits_everywhere, batch["class_index"], _telling(batch))
             terms["activation"] = heat_activation_loss(gather(whole.heat), gather(activation))
         if whole.heat is not None:
             # Distributed training waits for every parameter's gradient, also while the heat has no say in any loss.
@@ -233,6 +234,16 @@ def shrunk(images: Tensor, side_px: int) -> Tensor:
     if tuple(images.shape[-2:]) == (side_px, side_px):
         return images
     return F.interpolate(images, size=(side_px, side_px), mode="bilinear", align_corners=False, antialias=True)
+
+
+def _telling(batch: Batch) -> Tensor | None:
+    """(B, h, w) in [0, 1]: how much of each place is product, as far as known, and not padding; None = all of it."""
+    foreground, content = batch.get("foreground"), batch.get("content")
+    if content is None:
+        return foreground
+    if foreground is None:
+        return F.adaptive_avg_pool2d(content[:, None].float(), _TELLING_SIDE).squeeze(1)
+    return foreground * F.adaptive_avg_pool2d(content[:, None].float(), foreground.shape[-2:]).squeeze(1)
 
 
 def _pairs(backdrop: Tensor) -> Tensor:

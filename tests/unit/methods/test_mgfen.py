@@ -145,6 +145,19 @@ def test_the_heat_is_drawn_to_nothing_on_a_background():
     )
 
 
+def test_the_heat_is_drawn_to_nothing_on_padding():
+    method, given = make(), batch()
+    upper = torch.zeros(6, 96, 96, dtype=torch.bool)
+    upper[:, :48] = True
+    half = torch.zeros(6, 64, 64)
+    half[:, :32] = 1
+    padded, known = (method.training_loss({**given, **more}).terms["activation"].detach()
+                     for more in ({"content": upper}, {"foreground": half}))  # fmt: skip
+    torch.testing.assert_close(padded, known)
+    both = {"content": upper, "foreground": 1 - half}
+    assert float(method.training_loss({**given, **both}).terms["activation"].detach()) == 0.0
+
+
 def test_every_loss_reaches_the_features_that_the_head_reads():
     losses = make().training_loss(batch())
     assert losses.features.shape == (6, 5, 96)
