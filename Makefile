@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 RUN ?= runs/demo
-JOBS ?= 2
 
 .PHONY: setup demo serve test lint bench clean-demo
 
@@ -24,9 +23,8 @@ demo: $(STAMP)
 serve: $(STAMP)
 	@$(BIN)/hallmark serve --out $(RUN) $(if $(PORT),--port $(PORT))
 
-# JOBS processes share the files out among them; a thread each keeps them out of each other's way.
 test: $(STAMP)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(TESTS)
+	@$(BIN)/python -m pytest $(TESTS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -30,13 +30,6 @@ settings.load_profile("hallmark")
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Processes that run at once take whole files, and one of them all that needs the session's cluster."""
-    for item in items:
-        group = "ray" if item.get_closest_marker("ray") else str(item.path.relative_to(ROOT))
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test works in a folder of its own: a slip of a path must not reach the checkout."""
