@@ -15,11 +15,11 @@ from hallmark.config import validate
 from hallmark.data.preprocess import Preprocessing, normalise
 from hallmark.evaluation.attention_map import (
     AttentionMap,
-    _map,
     attention_maps,
     draw_attention,
     energy_inside,
     grad_cam,
+    over_pixels,
 )
 from hallmark.evaluation.canvas import to_png
 from hallmark.methods.kag_mtln import KAGMTLN, KAGMTLNConfig
@@ -70,7 +70,7 @@ def test_padding_carries_no_heat_and_its_share_is_told() -> None:
     content = np.zeros((40, 40), dtype=bool)
     content[10:30] = True
     heat = torch.rand(5, 5) + 0.1
-    one = _map(np.zeros((40, 40, 3), np.uint8), content, heat, told=1)
+    one = over_pixels(np.zeros((40, 40, 3), np.uint8), content, heat, told=1)
     spread = F.interpolate(heat[None, None], size=(40, 40), mode="bilinear", align_corners=False)[0, 0].numpy()
     assert (one.heat[~content] == 0).all()
     assert one.heat.max() == pytest.approx(1.0)
@@ -104,7 +104,7 @@ def test_photographs_that_are_not_square_have_maps_of_their_content(
 
 
 def test_a_map_of_nothing_has_no_energy() -> None:
-    one = _map(np.zeros((8, 8, 3), np.uint8), np.ones((8, 8), dtype=bool), torch.zeros(2, 2), told=0)
+    one = over_pixels(np.zeros((8, 8, 3), np.uint8), np.ones((8, 8), dtype=bool), torch.zeros(2, 2), told=0)
     assert one.inside is None
     assert not one.heat.any()
 
