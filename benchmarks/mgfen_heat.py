@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import multiprocessing
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -22,10 +21,10 @@ import cv2
 import numpy as np
 from mgfen_background import leaking
 from mgfen_trainings import (
-    RESAMPLES,
     Recipe,
     accuracy,
     answered,
+    bootstrap_of,
     figures,
     imported,
     one_thread,
@@ -43,10 +42,8 @@ from hallmark.data.drawing.oddments import ODDMENTS
 from hallmark.data.drawing.shapes import Frame
 from hallmark.data.manifest import read_manifest
 from hallmark.data.synthetic import DrawConfig, Shot, draw_shot, plan
-from hallmark.evaluation.heat_response import respond
-from hallmark.evaluation.measures import Estimate
-from hallmark.evaluation.outcomes import Outcome, answers_of, photographs_to_judge
-from hallmark.evaluation.seed_bootstrap import SeedBootstrap
+from hallmark.evaluation.heat_response import mean_response, respond, response_ratio
+from hallmark.evaluation.outcomes import answers_of, photographs_to_judge
 
 _THINGS = 5
 RECIPES = {
@@ -137,18 +134,6 @@ def kept_shares(recipe: Recipe, arguments: argparse.Namespace) -> dict[str, np.n
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def _estimate(outcomes: Sequence[Outcome], top: np.ndarray, bottom: np.ndarray | None = None) -> Estimate:
-    """A mean over (S, N), or the ratio of two, with its interval over items and seeds."""
-    answers = answers_of(outcomes)
-    bootstrap = SeedBootstrap(answers.items, answers.truth % 2, len(outcomes), 0, RESAMPLES)
-
-    def statistic(weights: np.ndarray) -> float:
-        below = weights.sum() if bottom is None else (weights * bottom).sum()
-        return float((weights * top).sum() / below)
-
-    return bootstrap.estimate(statistic)
-
-
 def main() -> None:
     arguments = _arguments()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -156,19 +141,20 @@ def main() -> None:
     common = (f"optimiser.epochs={arguments.epochs}", f"method.global_px={arguments.global_px}", *arguments.set)
     chosen = [Recipe(name, manifest, (*laid, *common)) for name, laid in RECIPES.items() if name in arguments.recipes]
     train_all(chosen, arguments)
-    told, shares, outcomes = {}, {}, {}
+    told, shares = {}, {}
     print(f"{'recipe':>18} {'HR of heat':>24} {'HR of Grad-CAM':>24} {'area':>6}  accuracy")
     for recipe in chosen:
-        outcomes[recipe.name] = given = answered(recipe, manifest, arguments)
+        given = answered(recipe, manifest, arguments)
         shares[recipe.name] = own = kept_shares(recipe, arguments)
-        heat, cam = (_estimate(given, own[name]) for name in ("heat", "Grad-CAM"))
+        bootstrap = bootstrap_of(answers_of(given))
+        heat, cam = (mean_response(own[name], bootstrap) for name in ("heat", "Grad-CAM"))
         cell, right = accuracy(given)
         print(f"{recipe.name:>18} {spread(heat):>24} {spread(cam):>24} {own['area'].mean():>6.3f}  {cell}")
         told[recipe.name] = {"heat": figures(heat), "cam": figures(cam), "area": float(own["area"].mean()),
                              "accuracy": right}  # fmt: skip
     ratios = {}
     for name in ("heat", "Grad-CAM"):
-        ratio = _estimate(outcomes["full"], shares["full"][name], shares["baseline"][name])
+        ratio = response_ratio(shares["full"][name], shares["baseline"][name], bootstrap)
         print(f"HR of {name}, full over baseline: {spread(ratio)}; wanted at least 2")
         ratios[name], told[f"ratio of {name}"] = ratio.value, figures(ratio)
     tell("mgfen_heat", ratios, told)

@@ -71,8 +71,7 @@ def resplit(table: pa.Table, config: ResplitConfig) -> list[Split]:
         DataError: nothing can be held out, or what should be is not there.
     """
     if config.mode == "ratio":
-        roles = assign_roles(without_roles(table), config)
-        splits = [Split("ratio", with_roles(table, roles))]
+        splits = [Split("ratio", split_by_ratio(table, config))]
     else:
         names = folds(table, config.mode) if config.held_out is None else [config.held_out]
         if not names:
@@ -88,6 +87,11 @@ def resplit(table: pa.Table, config: ResplitConfig) -> list[Split]:
             name = f"{split.name}-train{_percent(share)}"
             outcome.append(Split(name, subset, split.held_out, share, split.left_out, notices))
     return outcome
+
+
+def split_by_ratio(table: pa.Table, config: SplitConfig) -> pa.Table:
+    """A manifest with new roles by ratio and seed, whatever they were; references keep theirs."""
+    return with_roles(table, assign_roles(without_roles(table), config))
 
 
 def training_subset(table: pa.Table, share: float, seed: int) -> pa.Table:

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from hallmark.evaluation.class_report import ClassReport, class_report
-from hallmark.evaluation.outcomes import answers_of
+from hallmark.evaluation.outcomes import Answers, answers_of
 from hallmark.evaluation.seed_bootstrap import SeedBootstrap
 from hallmark.evaluation.trainings import Trainings
 from hallmark.evaluation.variant_table import VariantTable, variant_table
 from hallmark.evaluation.variants import BASE, AnalysisConfig, Axis, Variant
-from hallmark.types import Authenticity
 
-IN_DOMAIN = (Authenticity.GENUINE, Authenticity.COUNTERFEIT)
 _CAPTION = 24
 """Longest name of a product over a picture, characters."""
 
@@ -32,9 +30,12 @@ def trainings_of(config: AnalysisConfig, asked: Sequence[Axis], also: Sequence[V
 def base_classes(config: AnalysisConfig, trainings: Trainings) -> ClassReport:
     """Class by class what the base's trainings say."""
     answers = answers_of(trainings.outcomes(BASE))
-    seeds = list(config.seeds)
-    bootstrap = SeedBootstrap(answers.items, answers.truth % 2, len(seeds), config.bootstrap_seed, config.resamples)
-    return class_report(answers, seeds, bootstrap)
+    return class_report(answers, list(config.seeds), bootstrap_of(config, answers))
+
+
+def bootstrap_of(config: AnalysisConfig, answers: Answers) -> SeedBootstrap:
+    """Over the photographs that the answers are about, and the seeds."""
+    return SeedBootstrap(answers.items, answers.truth % 2, len(config.seeds), config.bootstrap_seed, config.resamples)
 
 
 def axis_tables(config: AnalysisConfig, asked: Sequence[Axis], trainings: Trainings) -> list[VariantTable]:

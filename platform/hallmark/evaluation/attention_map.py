@@ -72,8 +72,12 @@ def grad_cam(method: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
             (gradient,) = torch.autograd.grad(logits.gather(1, told[:, None]).sum(), kept[0])
     finally:
         handle.remove()
-    weights = gradient.mean(dim=(2, 3), keepdim=True)
-    return F.relu((weights * kept[0].detach()).sum(dim=1)).float(), told
+    return weighted_channels(kept[0].detach(), gradient), told
+
+
+def weighted_channels(features: Tensor, gradient: Tensor) -> Tensor:
+    """(B, C, h, w) twice -> (B, h, w) float32: channels weighted by their mean gradient, summed, and ReLU."""
+    return F.relu((gradient.mean(dim=(2, 3), keepdim=True) * features).sum(dim=1)).float()
 
 
 def attention_maps(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from hallmark.data.batches import to_images
 from hallmark.data.foreground import read_mask
 from hallmark.data.preprocess import Preprocessing, fit_mask
-from hallmark.evaluation.attention_map import AttentionMap, over_pixels
+from hallmark.evaluation.attention_map import AttentionMap, over_pixels, weighted_channels
 from hallmark.evaluation.class_report import mean_auroc
 from hallmark.evaluation.measures import Estimate, Figures
-from hallmark.evaluation.outcomes import Answers, photographs
+from hallmark.evaluation.outcomes import Answers, log_odds_genuine, photographs
 from hallmark.evaluation.seed_bootstrap import SeedBootstrap
 from hallmark.methods.mgfen import MGFEN, shrunk
 from hallmark.training.bundle import Bundle
@@ -70,24 +70,27 @@ def respond(bundle: Bundle, table: pa.Table, device: torch.device | str = "cpu",
         DecodeError, DataError: a photograph or mask cannot be read; names it.
     """
     method, config = bundle.build_method(device), bundle.run.preprocessing
-    masks = np.stack([input_mask(row, config) for row in table.select(["mask_uri", "box"]).to_pylist()])
-    heats, cams, bare, pixels = [], [], [], []
-    place = 0
+    rows = table.select(["mask_uri", "box"]).to_pylist()
+    heats, cams, areas, bare = [], [], [], []
+    maps: dict[int, tuple[AttentionMap, AttentionMap]] = {}
     for batch in photographs(bundle.run, table):
+        first = len(areas)
         images = to_images(batch, config, device)
-        inside = torch.from_numpy(masks[place : place + len(images)]).to(images.device)
-        place += len(images)
+        masks = np.stack([input_mask(row, config) for row in rows[first : first + len(images)]])
+        inside = torch.from_numpy(masks)
         with torch.inference_mode():
-            heats.append(method.classify(images).attended.heat.cpu())
-            bare.append(_log_odds(method.classify(painted_over(images, inside)).logits).cpu())
-        cams.append(whole_cam(method, images).cpu())
-        pixels += [batch["image"][own] for own in range(len(images))] if drawn else []
-    heat, cam = torch.cat(heats), torch.cat(cams)
-    whole = np.ones(masks.shape[1:], dtype=bool)
-    maps = [(over_pixels(pixels[own], whole, heat[own], -1), over_pixels(pixels[own], whole, cam[own], -1))
-            for own in drawn]  # fmt: skip
-    shares = (share_inside(one, torch.from_numpy(masks)).numpy() for one in (heat, cam))
-    return Response(*shares, masks.mean(axis=(1, 2)), torch.cat(bare).numpy(), maps)
+            heat = method.classify(images).attended.heat.cpu()
+            logits = method.classify(painted_over(images, inside.to(images.device))).logits
+        cam = whole_cam(method, images).cpu()
+        heats += share_inside(heat, inside).tolist()
+        cams += share_inside(cam, inside).tolist()
+        areas += masks.mean(axis=(1, 2)).tolist()
+        bare += log_odds_genuine(logits.double()).tolist()
+        everywhere = np.ones(masks.shape[1:], dtype=bool)
+        for place in set(drawn) & set(range(first, len(areas))):
+            pixels, own = batch["image"][place - first], place - first
+            maps[place] = tuple(over_pixels(pixels, everywhere, one[own], -1) for one in (heat, cam))
+    return Response(*map(np.array, (heats, cams, areas, bare)), [maps[place] for place in drawn])
 
 
 def input_mask(row: dict, config: Preprocessing) -> np.ndarray:
@@ -151,7 +154,7 @@ def whole_cam(method: MGFEN, images: Tensor) -> Tensor:
     with torch.enable_grad():
         logits = method.head(last.mean(dim=(2, 3)))[0]
         (gradient,) = torch.autograd.grad(logits.max(dim=1).values.sum(), last)
-    return F.relu((gradient.mean(dim=(2, 3), keepdim=True) * last.detach()).sum(dim=1)).float()
+    return weighted_channels(last.detach(), gradient)
 
 
 def heat_response(name: str, responses: Sequence[Response], answers: Answers, bootstrap: SeedBootstrap) -> HeatResponse:
@@ -163,12 +166,11 @@ def heat_response(name: str, responses: Sequence[Response], answers: Answers, bo
         answers: what the same bundles say of these photographs as they are.
         bootstrap: over these photographs and seeds.
     """
-    bare = Answers(answers.names, answers.items, answers.truth, answers.told,
-                   np.stack([one.bare_log_odds for one in responses]))  # fmt: skip
+    bare = replace(answers, log_odds=np.stack([one.bare_log_odds for one in responses]))
     return HeatResponse(
         name=name,
-        heat=_mean(np.stack([one.heat for one in responses]), bootstrap),
-        cam=_mean(np.stack([one.cam for one in responses]), bootstrap),
+        heat=mean_response([one.heat for one in responses], bootstrap),
+        cam=mean_response([one.cam for one in responses], bootstrap),
         area=float(responses[0].area.mean()),
         auroc=bootstrap.estimate(lambda weights: mean_auroc(answers, weights)),
         bare_auroc=bootstrap.estimate(lambda weights: mean_auroc(bare, weights)),
@@ -181,10 +183,7 @@ def response_ratio(above: Sequence[np.ndarray], below: Sequence[np.ndarray], boo
     return bootstrap.estimate(lambda weights: float((weights * top).sum() / (weights * bottom).sum()))
 
 
-def _mean(values: np.ndarray, bootstrap: SeedBootstrap) -> Estimate:
+def mean_response(shares: Sequence[np.ndarray], bootstrap: SeedBootstrap) -> Estimate:
+    """HR, the mean share over photographs and seeds, one (N,) array a seed."""
+    values = np.stack(shares)
     return bootstrap.estimate(lambda weights: float((weights * values).sum() / weights.sum()))
-
-
-def _log_odds(logits: Tensor) -> Tensor:
-    logits = logits.double()
-    return logits[:, 1::2].logsumexp(dim=1) - logits[:, ::2].logsumexp(dim=1)

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from hallmark.data.manifest import products, read_manifest, rows_with
 from hallmark.data.sampling import label
 from hallmark.evaluation.analysis import (
-    IN_DOMAIN,
     axis_tables,
     base_classes,
     caption,
@@ -24,7 +23,7 @@ from hallmark.evaluation.analysis_report import Analysis, Shown, write_analysis
 from hallmark.evaluation.attention_map import EnergyInside, attention_maps, draw_attention, energy_inside
 from hallmark.evaluation.feature_plane import FeaturePlane, Neighbourhood, draw_planes, feature_plane
 from hallmark.evaluation.kag_axes import KAGAnalysisConfig, axes
-from hallmark.evaluation.outcomes import Outcome, answers_of, features
+from hallmark.evaluation.outcomes import IN_DOMAIN, Outcome, answers_of, features
 from hallmark.evaluation.rows import Section, number, percent, share_cell
 from hallmark.evaluation.scramble_gallery import disturbances, draw_gallery
 from hallmark.evaluation.trainings import Train, Training, Trainings

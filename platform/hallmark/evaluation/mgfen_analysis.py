@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,15 @@ import pyarrow.compute as pc
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from hallmark.data.auditing.controls import Control, ControlConfig, examine
-from hallmark.data.auditing.facts import BACKGROUND, gather_evidence
+from hallmark.data.auditing.audit import background_control
+from hallmark.data.auditing.controls import Control, ControlConfig
 from hallmark.data.auditing.measurement import measure_row
 from hallmark.data.decode import DecodeLimits
 from hallmark.data.manifest import read_manifest, rows_with
 from hallmark.evaluation.analysis import (
-    IN_DOMAIN,
     axis_tables,
     base_classes,
+    bootstrap_of,
     caption,
     photographs_shown,
     trainings_of,
@@ -31,13 +31,12 @@ from hallmark.evaluation.canvas import canvas, empty
 from hallmark.evaluation.heat_response import HeatResponse, Response, heat_response, respond, response_ratio
 from hallmark.evaluation.measures import Estimate
 from hallmark.evaluation.mgfen_axes import BASELINE, FULL, WITH_PYRAMID, MGFENAnalysisConfig, axes
-from hallmark.evaluation.outcomes import Answers, answers_of
+from hallmark.evaluation.outcomes import IN_DOMAIN, Answers, answers_of
 from hallmark.evaluation.rows import Section, estimate_cell, interval, number, percent
-from hallmark.evaluation.seed_bootstrap import SeedBootstrap
 from hallmark.evaluation.stability import Stability, draw_stability, stability
 from hallmark.evaluation.trainings import Train, Trainings
 from hallmark.evaluation.variants import BASE
-from hallmark.types import Authenticity, Role
+from hallmark.types import Role
 
 _COMPARED = (BASELINE, WITH_PYRAMID, FULL)
 """The configurations whose heat is shown: the paper's baseline, Exp1 and full model."""
@@ -172,12 +171,9 @@ def _heat(config: MGFENAnalysisConfig, trainings: Trainings, table: pa.Table) ->
         figure = canvas(6, 1.2)
         return _Heat(empty(figure, figure.subplots(), "no test photograph has a mask"), [], {})
     asked = test.take(masked)
-    of_full = answers_of(trainings.outcomes(FULL))
-    wrong = ~of_full.right[0][masked]
-    chosen = photographs_shown(of_full.truth[masked], wrong, config.num_examples, config.bootstrap_seed)
-    bootstrap = SeedBootstrap(
-        of_full.items[masked], of_full.truth[masked] % 2, len(config.seeds), config.bootstrap_seed, config.resamples
-    )
+    of_full = answers_of(trainings.outcomes(FULL)).about(masked)
+    chosen = photographs_shown(of_full.truth, ~of_full.right[0], config.num_examples, config.bootstrap_seed)
+    bootstrap = bootstrap_of(config, of_full)
     found: dict[str, list[Response]] = {}
     summed = []
     for variant in _COMPARED:
@@ -185,14 +181,14 @@ def _heat(config: MGFENAnalysisConfig, trainings: Trainings, table: pa.Table) ->
         found[variant.name] = [
             respond(one.bundle, asked, config.device, chosen if one is own[0] else ()) for one in own
         ]
-        answers = _only(answers_of(trainings.outcomes(variant)), masked)
+        answers = answers_of(trainings.outcomes(variant)).about(masked)
         summed.append(heat_response(variant.name, found[variant.name], answers, bootstrap))
     full, base = found[FULL.name], found[BASELINE.name]
     ratios = {
         "heat": response_ratio([one.heat for one in full], [one.heat for one in base], bootstrap),
         "Grad-CAM": response_ratio([one.cam for one in full], [one.cam for one in base], bootstrap),
     }
-    return _Heat(_drawn(found, of_full, masked[chosen]), summed, ratios)
+    return _Heat(_drawn(found, of_full, chosen), summed, ratios)
 
 
 def _drawn(found: dict[str, list[Response]], answers: Answers, places: Sequence[int]) -> Figure:
@@ -206,25 +202,8 @@ def _drawn(found: dict[str, list[Response]], answers: Answers, places: Sequence[
     return draw_attention(captions, rows)
 
 
-def _only(answers: Answers, places: np.ndarray) -> Answers:
-    """Those about some of the photographs."""
-    return replace(
-        answers,
-        items=answers.items[places],
-        truth=answers.truth[places],
-        told=answers.told[:, places],
-        log_odds=answers.log_odds[:, places],
-    )
-
-
 def _background(table: pa.Table, limits: DecodeLimits) -> Control | None:
     """What the audit's control makes of the surroundings of all photographs, masks left out."""
     rows = [row for row in table.to_pylist() if row["authenticity"] in IN_DOMAIN]
     measured = [measure_row(row, limits) for row in tqdm(rows, desc="backgrounds", unit="photograph", ascii=True)]
-    sound = [place for place, one in enumerate(measured) if one.reason in ("", "mask")]
-    rows, measured = [rows[place] for place in sound], [measured[place] for place in sound]
-    evidence = [one for one in gather_evidence(rows, measured) if one.name == BACKGROUND]
-    genuine = np.array([row["authenticity"] == Authenticity.GENUINE for row in rows])
-    cells = [f"{row['product']}/{row['part']}" for row in rows]
-    controls = examine(evidence, genuine, cells, [row["item_id"] for row in rows], ControlConfig())
-    return controls[0] if controls else None
+    return background_control(rows, measured, ControlConfig())

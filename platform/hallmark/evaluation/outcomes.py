@@ -24,7 +24,7 @@ from hallmark.training.bundle import Bundle
 from hallmark.training.run import RunConfig
 from hallmark.types import Authenticity, Role
 
-_IN_DOMAIN = (Authenticity.GENUINE, Authenticity.COUNTERFEIT)
+IN_DOMAIN = (Authenticity.GENUINE, Authenticity.COUNTERFEIT)
 
 
 class Answer(Figures):
@@ -67,6 +67,16 @@ class Answers:
     def of(self, seeds: Sequence[int]) -> Answers:
         """Those of some trainings, by their place."""
         return replace(self, told=self.told[list(seeds)], log_odds=self.log_odds[list(seeds)])
+
+    def about(self, places: np.ndarray) -> Answers:
+        """Those about some of the photographs, by their place."""
+        return replace(
+            self,
+            items=self.items[places],
+            truth=self.truth[places],
+            told=self.told[:, places],
+            log_odds=self.log_odds[:, places],
+        )
 
     @property
     def right(self) -> np.ndarray:
@@ -120,10 +130,9 @@ def judge(bundle: Bundle, table: pa.Table, device: torch.device | str = "cpu") -
     with torch.inference_mode():
         images = (to_images(batch, bundle.run.preprocessing, device) for batch in photographs(bundle.run, asked))
         logits = torch.cat([method.classify(batch).logits.cpu() for batch in images]).double()
-    log_odds = logits[:, 1::2].logsumexp(dim=1) - logits[:, ::2].logsumexp(dim=1)
     truth = label(asked, products(table), "class").class_index
-    rows = zip(asked.to_pylist(), truth, logits.argmax(dim=1), log_odds, strict=True)
-    trained = rows_with(table, (Role.TRAIN,), _IN_DOMAIN)
+    rows = zip(asked.to_pylist(), truth, logits.argmax(dim=1), log_odds_genuine(logits), strict=True)
+    trained = rows_with(table, (Role.TRAIN,), IN_DOMAIN)
     return Outcome(
         bundle_id=bundle.bundle_id,
         seed=bundle.run.seed,
@@ -140,13 +149,18 @@ def judge(bundle: Bundle, table: pa.Table, device: torch.device | str = "cpu") -
     )
 
 
+def log_odds_genuine(logits: torch.Tensor) -> torch.Tensor:
+    """(N, 2P) over class_index -> (N,): log odds of genuine, over all products."""
+    return logits[:, 1::2].logsumexp(dim=1) - logits[:, ::2].logsumexp(dim=1)
+
+
 def photographs_to_judge(table: pa.Table, manifest: str) -> pa.Table:
     """The in-domain test photographs of a manifest.
 
     Raises:
         DataError: there are none; names the manifest.
     """
-    asked = rows_with(table, (Role.TEST,), _IN_DOMAIN)
+    asked = rows_with(table, (Role.TEST,), IN_DOMAIN)
     if not asked.num_rows:
         raise DataError(f"{manifest}: no photograph has the role test; wanted some to report on")
     return asked

@@ -11,9 +11,8 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from hallmark.config import config_hash
-from hallmark.data.heldout import with_roles, without_roles
 from hallmark.data.manifest import manifest_hash, read_manifest, write_manifest
-from hallmark.data.splits import assign_roles
+from hallmark.data.resplit import split_by_ratio
 from hallmark.errors import OutputError
 from hallmark.evaluation.outcomes import Outcome, judge, photographs_to_judge, read_outcome, write_outcome
 from hallmark.evaluation.training_subset import training_subset
@@ -96,7 +95,7 @@ class Trainings:
         run = run_of(self._config, variant, seed)
         manifest, table = Path(run.manifest).resolve(), self._table
         if variant.split is not None:
-            table = with_roles(table, assign_roles(without_roles(table), variant.split))
+            table = split_by_ratio(table, variant.split)
             manifest = _written(table, out / "manifests" / f"split-{config_hash(variant.split)}")
         if variant.share < 1:
             table = training_subset(table, variant.share, seed)

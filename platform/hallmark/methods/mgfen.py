@@ -241,9 +241,9 @@ def _telling(batch: Batch) -> Tensor | None:
     foreground, content = batch.get("foreground"), batch.get("content")
     if content is None:
         return foreground
-    if foreground is None:
-        return F.adaptive_avg_pool2d(content[:, None].float(), _TELLING_SIDE).squeeze(1)
-    return foreground * F.adaptive_avg_pool2d(content[:, None].float(), foreground.shape[-2:]).squeeze(1)
+    size = _TELLING_SIDE if foreground is None else foreground.shape[-2:]
+    shares = F.adaptive_avg_pool2d(content[:, None].float(), size).squeeze(1)
+    return shares if foreground is None else foreground * shares
 
 
 def _pairs(backdrop: Tensor) -> Tensor:

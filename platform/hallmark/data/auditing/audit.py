@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hallmark.config import Config
 from hallmark.data.auditing.controls import Control, ControlConfig, examine
-from hallmark.data.auditing.facts import gather_evidence
+from hallmark.data.auditing.facts import BACKGROUND, gather_evidence
 from hallmark.data.auditing.findings import (
     LABELS,
     SEVERITIES,
@@ -105,7 +105,7 @@ def audit(table: pa.Table, measured: Sequence[Measured], config: AuditConfig | N
         )
     config = config or AuditConfig()
     rows = table.to_pylist()
-    photographs = MeasuredSet(rows, measured, [position for position, one in enumerate(measured) if one.width])
+    photographs = _measured_set(rows, measured)
     groups = _duplicate_groups(photographs, config.duplicates)
     controls = _controls(photographs, config.controls)
     found = [
@@ -165,14 +165,37 @@ def _as_group(rows: list[dict[str, Any]]) -> DuplicateGroup:
     )
 
 
-def _controls(photographs: MeasuredSet, config: ControlConfig) -> list[Control]:
+def background_control(
+    rows: list[dict[str, Any]], measured: Sequence[Measured], config: ControlConfig
+) -> Control | None:
+    """Whether what lies around the product gives the label away, examined by itself.
+
+    Args:
+        rows: of a manifest.
+        measured: from `measure`, one for each row.
+        config: of the control.
+
+    Returns:
+        None where too few items have both labels.
+    """
+    found = _controls(_measured_set(rows, measured), config, (BACKGROUND,))
+    return found[0] if found else None
+
+
+def _measured_set(rows: list[dict[str, Any]], measured: Sequence[Measured]) -> MeasuredSet:
+    return MeasuredSet(rows, measured, [position for position, one in enumerate(measured) if one.width])
+
+
+def _controls(photographs: MeasuredSet, config: ControlConfig, names: tuple[str, ...] | None = None) -> list[Control]:
+    """All controls, or those of some names."""
     chosen = [position for position in photographs.sound if photographs.rows[position]["authenticity"] in LABELS]
     if not chosen:
         return []
     rows, measured = [photographs.rows[at] for at in chosen], [photographs.measured[at] for at in chosen]
     genuine = np.array([row["authenticity"] == Authenticity.GENUINE for row in rows])
     cells = [f"{row['product']}/{row['part']}" for row in rows]
-    return examine(gather_evidence(rows, measured), genuine, cells, [row["item_id"] for row in rows], config)
+    evidence = [one for one in gather_evidence(rows, measured) if names is None or one.name in names]
+    return examine(evidence, genuine, cells, [row["item_id"] for row in rows], config)
 
 
 def _controls_note(controls: list[Control], config: ControlConfig) -> str:
